@@ -1,0 +1,1 @@
+"""The log port, its adapters, and what every flow shares."""

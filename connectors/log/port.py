@@ -1,0 +1,165 @@
+"""The log port: partitioned, append-only topics that every flow reads and writes.
+
+Two adapters implement it (SQLite by default, Kafka for production), and both pass
+tests/conformance/test_log.py. Offsets are dense from 0 in the embedded log; Kafka may leave gaps
+(compaction, markers), so a reader never assumes that the next offset is the last plus one.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from sealwax.model.topics import TopicSpec
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+class Entry(NamedTuple):
+    """A record to append. `value` None is a tombstone of a compacted topic."""
+
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class Record(NamedTuple):
+    """A record that was read.
+
+    `stamp_ms` is the log's own append time (LogAppendTime), milliseconds since 1970. It never goes
+    back within a partition.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    stamp_ms: int
+
+
+class Committed(NamedTuple):
+    """A group's committed position: the next offset to settle, and its metadata (at most 3,000
+    characters of text, kept as given)."""
+
+    offset: int
+    metadata: str = ""
+
+
+# Called exactly once per append from a thread of the log: with the offsets in the order of the
+# entries once they are durable, or with the error that kept all of them out.
+OnDurable = Callable[[Sequence[int] | Exception], None]
+
+
+class Reader(Protocol):
+    """Reads one partition forwards. Used by one thread at a time."""
+
+    def read(self, max_records: int, max_bytes: int) -> list[Record]:
+        """The next records, at once: an empty list where none are there yet.
+
+        At least one record is returned where one is there, however large. Never blocks for longer
+        than a local read takes.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives the reader's resources back. Idempotent."""
+        ...
+
+
+class Log(Protocol):
+    """The log. Every method may be called from any thread."""
+
+    def create_topics(self, specs: Iterable[TopicSpec]) -> None:
+        """Creates what is missing, changes nothing that exists. Idempotent, also over processes."""
+        ...
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has. Raises KeyError for an unknown topic."""
+        ...
+
+    def append(self, topic: str, entries: Sequence[Entry], on_durable: OnDurable) -> None:
+        """Appends all entries or none, durably; returns at once.
+
+        Entries of one call keep their order per partition. In the embedded log they are one
+        transaction; on Kafka they are one batch per partition.
+        Errors arrive at `on_durable`: StorageFullError, LogClosedError, OSError.
+        """
+        ...
+
+    def append_wait(self, topic: str, entries: Sequence[Entry]) -> Sequence[int]:
+        """Appends and waits until it is durable; raises what `append` would report."""
+        ...
+
+    def reader(self, tp: TopicPartition, offset: int) -> Reader:
+        """A reader whose first record is the first one at or above `offset`."""
+        ...
+
+    def scan(self, tp: TopicPartition, start: int, end: int) -> Iterator[Record]:
+        """All records with start <= offset < end, in order; blocks as long as it takes."""
+        ...
+
+    def start_offset(self, tp: TopicPartition) -> int:
+        """The lowest offset that may still be read."""
+        ...
+
+    def end_offset(self, tp: TopicPartition) -> int:
+        """One above the last durable record."""
+        ...
+
+    def committed(self, group: str, tp: TopicPartition) -> Committed | None:
+        """What the group committed last, or None."""
+        ...
+
+    def commit(
+        self, group: str, positions: Mapping[TopicPartition, Committed], *, durable: bool = True
+    ) -> None:
+        """Commits positions together. Without `durable` a power loss may undo the last second."""
+        ...
+
+    def groups(self) -> Sequence[str]:
+        """Every group that ever committed."""
+        ...
+
+    def lag(self, group: str, tp: TopicPartition) -> int:
+        """Records from the group's committed offset (or the log start) to the log end."""
+        ...
+
+    def delete_before(self, tp: TopicPartition, offset: int) -> None:
+        """Lets go of records below `offset`. Whole segments go; the start offset never passes it."""
+        ...
+
+    def compact(self, topic: str) -> None:
+        """Drops superseded records of a compacted topic; the last of each key stays as it is."""
+        ...
+
+    def close(self) -> None:
+        """Waits for pending appends, then closes. Idempotent."""
+        ...
+
+
+class Ownership(Protocol):
+    """Who may work on a partition number of a flow (R3): owning it means owning it of every topic
+    that the flow reads."""
+
+    def acquire(self, wanted: Sequence[int]) -> Sequence[int]:
+        """Takes what it can get of the wanted partition numbers.
+
+        The embedded adapter takes all of them or raises OwnedElsewhereError, which names the pid.
+        """
+        ...
+
+    def valid_until(self) -> float:
+        """Until when ownership is certain, on sealwax.clock.monotonic; infinity where it is held."""
+        ...
+
+    def close(self) -> None:
+        """Gives all of it back. Idempotent."""
+        ...

@@ -1,0 +1,1 @@
+"""Policy adapted to Bytewax state, one operator a file."""

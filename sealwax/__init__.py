@@ -1,0 +1,1 @@
+"""sealwax: a self-hosted email sending platform."""

@@ -1,0 +1,1 @@
+"""Frozen values in RFC words, without I/O."""

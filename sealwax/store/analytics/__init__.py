@@ -1,0 +1,1 @@
+"""Events in ClickHouse: schema, queries, and who answers them."""

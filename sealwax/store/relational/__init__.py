@@ -1,0 +1,1 @@
+"""Tenants, keys, domains and templates in the relational store."""
