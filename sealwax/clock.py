@@ -7,7 +7,7 @@ read again at most every 50 ms.
 
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 TEST_CLOCK_FILE = "SEALWAX_TEST_CLOCK_FILE"
@@ -51,3 +51,8 @@ def now() -> datetime:
 def monotonic() -> float:
     """Seconds on a clock that no one sets; for limits and timeouts."""
     return time.monotonic() + _MOVED.seconds()
+
+
+def wake_in(ms: int) -> datetime:
+    """The time in `ms` milliseconds on the clock that Bytewax schedules by, which no test moves."""
+    return datetime.fromtimestamp(time.time(), tz=UTC) + timedelta(milliseconds=ms)

@@ -1,5 +1,7 @@
 """The root of every exception that sealwax raises on purpose."""
 
+from typing_extensions import override
+
 
 class SealwaxError(Exception):
     """A promise that broke, or a request that cannot be met; its text says what to change."""
@@ -22,6 +24,7 @@ class OwnedElsewhereError(SealwaxError):
         self.what = what
         self.pid = pid
 
+    @override
     def __str__(self) -> str:
         holder = f"process {self.pid}" if self.pid else "another process"
         return f"{self.what} is held by {holder}; stop it first, or use another data directory"
@@ -47,5 +50,6 @@ class UnreadableRecordError(SealwaxError):
         self.reason = reason
         self.detail = detail
 
+    @override
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}"

@@ -1,0 +1,201 @@
+"""Settling (R2): which records of a source partition have a durable outcome.
+
+The committed offset of a partition is its low watermark: every record below it has its outcome.
+Its metadata is a *mark*: the ends of the partition's outputs at a moment when the watermark's
+record had not yet been handed to the flow, so that every outcome of a record at or above the
+watermark stands at or above the mark.
+"""
+
+import base64
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from connectors.log.port import Committed, TopicPartition
+from sealwax.errors import UnreadableRecordError
+from sealwax.model.delivery import Position
+
+Ends = tuple[int, ...]
+_MARK_VERSION = 1
+_MORE = 0x80
+
+
+def encode_mark(ends: Ends) -> str:
+    """Ends of the outputs, in the flow's order, as base64 of varints."""
+    out = bytearray([_MARK_VERSION])
+    for number in ends:
+        rest = number
+        while rest >= _MORE:
+            out.append(rest & 0x7F | _MORE)
+            rest >>= 7
+        out.append(rest)
+    return base64.b64encode(bytes(out)).decode()
+
+
+def decode_mark(text: str) -> Ends:
+    """The reverse of encode_mark.
+
+    Raises:
+        UnreadableRecordError: Another version, or not a mark at all.
+    """
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise UnreadableRecordError("bad_mark", str(error)) from error
+    if not raw or raw[0] != _MARK_VERSION:
+        raise UnreadableRecordError("unknown_version", f"mark {text[:20]!r}")
+    ends, number, shift = [], 0, 0
+    for byte in raw[1:]:
+        number |= (byte & 0x7F) << shift
+        if byte & _MORE:
+            shift += 7
+        else:
+            ends.append(number)
+            number, shift = 0, 0
+    return tuple(ends)
+
+
+def source_header(position: Position, rcpt_index: int | None = None) -> bytes:
+    """The `src` header of an outcome: which record it settles, or which recipient of it."""
+    where = f"{position.topic}/{position.partition}/{position.offset}"
+    return (where if rcpt_index is None else f"{where}/{rcpt_index}").encode()
+
+
+def parse_source_header(raw: bytes) -> tuple[Position, int | None] | None:
+    """The reverse of source_header.
+
+    Returns:
+        None for other bytes, so that one bad record in a read-back stops no start.
+    """
+    parts = raw.decode("utf-8", "replace").split("/")
+    if len(parts) not in (3, 4):
+        return None
+    try:
+        numbers = [int(part) for part in parts[1:]]
+    except ValueError:
+        return None
+    return Position(parts[0], numbers[0], numbers[1]), numbers[2] if len(parts) == 4 else None  # noqa: PLR2004 - the parts counted above
+
+
+@dataclass(slots=True)
+class _Mark:
+    """The ends of the outputs, as they were before the record at `position` was handed out."""
+
+    position: int
+    ends: Ends
+
+
+class Settler:
+    """The settled offsets of one source partition.
+
+    `hand_out`, `skip` and `mark` are called by the partition's source; `settle` by the settle sink
+    and `commit_point` by the committing thread, in any order and from any thread. Settling is
+    idempotent and needs no order.
+    """
+
+    def __init__(self, tp: TopicPartition, offset: int, ends: Ends) -> None:
+        self.tp = tp
+        self._lock = threading.Lock()
+        self._watermark = offset
+        self._position = offset
+        self._sizes: dict[int, int] = {}
+        self._above: set[int] = set()
+        self._unsettled_bytes = 0
+        self._marks = deque([_Mark(offset, ends)])
+        self._committed: Committed | None = None
+        # True while outcomes of the last run may stand above the first mark, which must stay.
+        self.replaying = False
+
+    @property
+    def position(self) -> int:
+        """One above the last record that was handed out or skipped."""
+        return self._position
+
+    @property
+    def watermark(self) -> int:
+        """Every record below it is settled."""
+        return self._watermark
+
+    @property
+    def unsettled(self) -> int:
+        """Records handed out and not settled yet."""
+        return len(self._sizes)
+
+    @property
+    def unsettled_bytes(self) -> int:
+        """Their values' size in bytes."""
+        return self._unsettled_bytes
+
+    def hand_out(self, offset: int, size_bytes: int) -> None:
+        """Notes that the record at `offset` goes to the flow.
+
+        Offsets before it that the log does not hold (compaction, transaction markers) count as
+        settled.
+        """
+        with self._lock:
+            self._pass_gap(offset)
+            self._sizes[offset] = size_bytes
+            self._unsettled_bytes += size_bytes
+            self._position = offset + 1
+
+    def skip(self, offset: int) -> None:
+        """Notes that the record at `offset` has its outcome already and is not handed out."""
+        with self._lock:
+            self._pass_gap(offset + 1)
+            self._position = offset + 1
+
+    def settle(self, offsets: Sequence[int]) -> None:
+        """Notes that these records' outcomes are durable."""
+        with self._lock:
+            for offset in offsets:
+                size = self._sizes.pop(offset, None)
+                if size is None:
+                    continue
+                self._unsettled_bytes -= size
+                self._above.add(offset)
+            self._raise_watermark()
+
+    def mark(self, ends: Ends) -> None:
+        """Sets a mark at the read position: `ends` were read before its record is handed out."""
+        with self._lock:
+            last = self._marks[-1]
+            if last.position == self._position:
+                # Nothing was handed out since: the mark of a held or idle head moves along.
+                last.ends = ends
+            else:
+                self._marks.append(_Mark(self._position, ends))
+            self._drop_marks()
+
+    def commit_point(self) -> Committed | None:
+        """What to commit now, or None where nothing moved since the last call."""
+        with self._lock:
+            self._drop_marks()
+            point = Committed(self._watermark, encode_mark(self._marks[0].ends))
+            if point == self._committed:
+                return None
+            self._committed = point
+            return point
+
+    def forget_commit(self) -> None:
+        """Makes the next commit_point return one, after a commit that failed."""
+        with self._lock:
+            self._committed = None
+
+    @property
+    def marks(self) -> int:
+        """How many marks wait for the watermark to pass."""
+        return len(self._marks)
+
+    def _pass_gap(self, end: int) -> None:
+        self._above.update(range(self._position, end))
+        self._raise_watermark()
+
+    def _raise_watermark(self) -> None:
+        while self._watermark in self._above:
+            self._above.remove(self._watermark)
+            self._watermark += 1
+
+    def _drop_marks(self) -> None:
+        while len(self._marks) > 1 and self._marks[1].position <= self._watermark:
+            self._marks.popleft()

@@ -1,0 +1,225 @@
+"""Sources and sinks of the settle machinery: what every flow over the log is plugged into."""
+
+from collections import defaultdict, deque
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from bytewax.inputs import (
+    DynamicSource,
+    FixedPartitionedSource,
+    StatefulSourcePartition,
+    StatelessSourcePartition,
+)
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from typing_extensions import override
+
+from connectors.log.port import Record, TopicPartition
+from connectors.log.settling import Done, Settling
+from sealwax import clock
+from sealwax.model.delivery import Position
+
+# A source that has just read something is asked again at once; an idle one after this time. Never
+# longer: a source that sleeps holds up the epoch of all the others.
+_IDLE_WAKE_MS = 10
+_BUSY_WAKE_MS = 2
+_READ_RECORDS = 200
+_READ_BYTES = 4 * 1024 * 1024
+# How far reading may run ahead of the watermark: bounds the read-back after a crash.
+_SPAN = 100_000
+# Acknowledgements end a drain last, when everything that makes them has been quiet this long.
+_ACKS_QUIET_S = 0.6
+
+NOTHING_DONE: Done = frozenset()
+
+
+class SourceItem(NamedTuple):
+    """A record that was read, with the outcomes that the last run left durable."""
+
+    record: Record
+    done: Done
+
+
+class Lifecycle(Protocol):
+    """The process that a source runs in; connectors.flow_process.FlowProcess."""
+
+    def running(self) -> None:
+        """The dataflow is up."""
+        ...
+
+    def draining(self) -> bool:
+        """The process was asked to stop."""
+        ...
+
+    def quiet(self, seconds: float) -> bool:
+        """It was asked to stop, and nothing has been in flight for that long."""
+        ...
+
+
+def partition_name(tp: TopicPartition) -> str:
+    """The name of a source partition in Bytewax."""
+    return f"{tp.topic}/{tp.partition}"
+
+
+class _LogPartition(StatefulSourcePartition[SourceItem, None]):
+    def __init__(
+        self, settling: Settling, tp: TopicPartition, process: Lifecycle, *, alone: bool
+    ) -> None:
+        self._settler = settling.settler(tp)
+        self._reader = settling.log.reader(tp, self._settler.position)
+        self._buffer: deque[Record] = deque()
+        self._process = process
+        self._alone = alone
+        self._done = settling.take_done(tp)
+        self._settler.replaying = bool(self._done)
+        self._last_done = max(self._done, default=-1)
+        self._hold_ms = settling.spec.hold_ms.get(tp.topic, 0)
+        self._window_records, self._window_bytes = settling.window(tp.topic)
+        self._busy = False
+
+    @override
+    def next_batch(self) -> list[SourceItem]:
+        if self._process.draining():
+            raise StopIteration
+        self._process.running()
+        room = self._room()
+        if room > 0 and not self._buffer:
+            size = min(_READ_BYTES, self._window_bytes - self._settler.unsettled_bytes)
+            self._buffer.extend(self._reader.read(min(room, _READ_RECORDS), size))
+        items: list[SourceItem] = []
+        release_before_ms = clock.now_ms() - self._hold_ms
+        while self._buffer and room > len(items):
+            if self._hold_ms and self._buffer[0].stamp_ms > release_before_ms:
+                break
+            self._take(self._buffer.popleft(), items)
+        self._busy = bool(items)
+        return items
+
+    def _room(self) -> int:
+        settler = self._settler
+        if settler.unsettled_bytes >= self._window_bytes:
+            return 0
+        return min(
+            self._window_records - settler.unsettled,
+            _SPAN - (settler.position - settler.watermark),
+        )
+
+    def _take(self, record: Record, items: list[SourceItem]) -> None:
+        done = self._done.pop(record.offset, NOTHING_DONE) if self._done else NOTHING_DONE
+        if done and self._alone:
+            self._settler.skip(record.offset)
+        else:
+            self._settler.hand_out(record.offset, len(record.value or b""))
+            items.append(SourceItem(record, done))
+        if self._settler.replaying and record.offset >= self._last_done:
+            self._done.clear()  # what is left belongs to offsets that the log no longer holds
+            self._settler.replaying = False
+
+    @override
+    def next_awake(self) -> datetime | None:
+        return None if self._busy else clock.wake_in(_IDLE_WAKE_MS)
+
+    @override
+    def snapshot(self) -> None:
+        """The committed offset is the only truth about the position."""
+
+    @override
+    def close(self) -> None:
+        self._reader.close()
+
+
+class LogSource(FixedPartitionedSource[SourceItem, None]):
+    """Reads every source partition of a flow from its watermark on.
+
+    Guarantee: at least once. A record with durable outcomes is not handed out again where one
+    outcome is the whole (`one_outcome`); elsewhere it comes with what is `done` of it.
+    """
+
+    def __init__(self, settling: Settling, process: Lifecycle, *, one_outcome: bool) -> None:
+        self._settling = settling
+        self._process = process
+        self._one_outcome = one_outcome
+        self._by_name = {partition_name(tp): tp for tp in settling.sources}
+
+    @override
+    def list_parts(self) -> list[str]:
+        return sorted(self._by_name)
+
+    @override
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _LogPartition:
+        tp = self._by_name[for_part]
+        return _LogPartition(self._settling, tp, self._process, alone=self._one_outcome)
+
+
+class _AcksPartition(StatelessSourcePartition[tuple[str, tuple[int, ...]]]):
+    def __init__(self, acks: deque[Position], process: Lifecycle) -> None:
+        self._acks = acks
+        self._process = process
+
+    @override
+    def next_batch(self) -> list[tuple[str, tuple[int, ...]]]:
+        if not self._acks and self._process.quiet(_ACKS_QUIET_S):
+            raise StopIteration
+        by_partition: defaultdict[str, list[int]] = defaultdict(list)
+        for _ in range(len(self._acks)):
+            try:
+                topic, partition, offset = self._acks.popleft()
+            except IndexError:
+                break  # another worker took it
+            by_partition[f"{topic}/{partition}"].append(offset)
+        return [(name, tuple(offsets)) for name, offsets in by_partition.items()]
+
+    @override
+    def next_awake(self) -> datetime:
+        return clock.wake_in(_BUSY_WAKE_MS if self._acks else _IDLE_WAKE_MS)
+
+
+class AcksSource(DynamicSource[tuple[str, tuple[int, ...]]]):
+    """Emits (source partition, offsets whose outcomes are durable), last to end in a drain."""
+
+    def __init__(self, settling: Settling, process: Lifecycle) -> None:
+        self._settling = settling
+        self._process = process
+
+    @override
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> _AcksPartition:
+        return _AcksPartition(self._settling.acks, self._process)
+
+
+class _SettlePartition(StatefulSinkPartition[tuple[int, ...], None]):
+    def __init__(self, settling: Settling, tp: TopicPartition) -> None:
+        self._settler = settling.settler(tp)
+
+    @override
+    def write_batch(self, values: list[tuple[int, ...]]) -> None:
+        for offsets in values:
+            self._settler.settle(offsets)
+
+    @override
+    def snapshot(self) -> None:
+        """Settled offsets are committed to the log, not to a snapshot."""
+
+
+class SettleSink(FixedPartitionedSink[tuple[int, ...], None]):
+    """Settles offsets in the process that reads their partition.
+
+    It lists the same partitions as LogSource, so that Bytewax routes each acknowledgement to the
+    process that holds the partition's settler. Committing is the settling's own timer.
+    """
+
+    def __init__(self, settling: Settling) -> None:
+        self._settling = settling
+        self._by_name = {partition_name(tp): tp for tp in settling.sources}
+        # Bytewax numbers partitions by their names in string order.
+        self._index = {name: i for i, name in enumerate(sorted(self._by_name))}
+
+    @override
+    def list_parts(self) -> list[str]:
+        return sorted(self._by_name)
+
+    @override
+    def part_fn(self, item_key: str) -> int:
+        return self._index[item_key]
+
+    @override
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _SettlePartition:
+        return _SettlePartition(self._settling, self._by_name[for_part])
