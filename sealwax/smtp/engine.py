@@ -1,0 +1,252 @@
+"""The SMTP engine: a thread with an event loop that makes attempts and hands their results on."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from random import Random
+
+import structlog
+import uvloop
+
+from sealwax import clock
+from sealwax.model.reply import Command, Reply
+from sealwax.smtp.attempt import Attempt, Ended, Surroundings
+from sealwax.smtp.job import Job, Result
+from sealwax.smtp.session import NotAllowedError
+from sealwax.smtp.settings import SmtpSettings
+
+__all__ = ["Job", "Result", "SmtpEngine"]
+
+logger = structlog.get_logger(__name__)
+
+_DIED = 70  # EX_SOFTWARE: the supervisor starts the process again
+_START_TIMEOUT_S = 10.0
+_LAST_WORDS_S = 0.05  # for QUIT to leave
+_POLL_S = 0.005
+
+
+class _Running:
+    """An attempt in the engine, and whether a drain must wait for it."""
+
+    __slots__ = ("committed", "job", "task")
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.task: asyncio.Task[None] | None = None
+        self.committed = False
+
+
+class SmtpEngine:
+    """Makes one attempt per job, on sessions that it keeps and reuses.
+
+    Guarantees: each job that was submitted before a drain comes to exactly one `on_result`, unless
+    `may_send` forbids it or a drain drops it, both before the final dot. A session takes no other
+    message before the future that `on_result` returned has ended. After the final dot nothing is
+    tried again here. How many sessions a site may have is not decided here.
+
+    Args:
+        settings: Timeouts and limits.
+        on_result: Called in the engine's thread; must not block. If its future fails the session
+            is ended.
+        may_send: Asked before a transaction and before each final dot, in the engine's thread.
+        random: Chooses among equal MX hosts.
+    """
+
+    def __init__(
+        self,
+        settings: SmtpSettings,
+        on_result: Callable[[Job, Result], "Future[None]"],
+        may_send: Callable[[], bool],
+        random: Random | None = None,
+    ) -> None:
+        self._settings = settings
+        self._on_result = on_result
+        self._may_send = may_send
+        self._random = random or Random()  # noqa: S311 - spreads load, keeps no secret
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._around: Surroundings | None = None
+        self._closing: asyncio.Event | None = None
+        self._running: set[_Running] = set()
+        self._draining = False
+        self._submitted = 0  # written under the lock
+        self._ended = 0  # written in the engine's thread alone
+        self._lock = threading.Lock()
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="smtp-engine", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread; returns when the engine takes jobs."""
+        self._thread.start()
+        if not self._started.wait(_START_TIMEOUT_S):
+            raise TimeoutError(f"the SMTP engine did not start within {_START_TIMEOUT_S} s")
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Takes jobs, in order; never blocks. While draining they are dropped. Thread-safe."""
+        with self._lock:
+            self._submitted += len(jobs)
+        self._call(self._begin, jobs)
+
+    def open_sessions(self) -> int:
+        """Connections that exist. Thread-safe."""
+        return self._around.pool.open if self._around else 0
+
+    def busy(self) -> int:
+        """Jobs that were submitted and are not settled or dropped. Thread-safe."""
+        return self._submitted - self._ended
+
+    def drain(self) -> Sequence[Job]:
+        """Stops: nothing new begins, what is before its final dot is dropped at once.
+
+        Waits, at most `settings.drain`, for what is past it to have its reply and its outcome
+        durable. Blocks; not for the engine's thread.
+
+        Returns:
+            The jobs that still hang after the final dot; empty when all is quiet.
+        """
+        self._call(self._abandon)
+        deadline = clock.monotonic() + self._settings.drain.total_seconds()
+        quiet = threading.Event()  # never set: a bounded, interruptible wait
+        while self.busy() and clock.monotonic() < deadline:
+            quiet.wait(_POLL_S)
+        return [running.job for running in list(self._running)]
+
+    def close(self) -> None:
+        """Ends every session, whatever it is doing, and the thread."""
+        if self._loop is None or not self._thread.is_alive():
+            return
+        self._call(self._stop)
+        self._thread.join()
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        if self._loop is None:
+            raise RuntimeError("the SMTP engine is not started")
+        self._loop.call_soon_threadsafe(function, *arguments)
+
+    # From here on everything runs in the engine's thread.
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._main())
+        except BaseException as cause:  # noqa: BLE001 - ends the process, whatever it is
+            _die("the SMTP engine died", cause)
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._closing = asyncio.Event()
+        self._around = Surroundings(self._settings, self._random)
+        self._started.set()
+        await self._closing.wait()
+        tasks = [running.task for running in self._running if running.task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._around.pool.close()
+        await asyncio.sleep(_LAST_WORDS_S)
+
+    def _begin(self, jobs: Sequence[Job]) -> None:
+        if self._draining:
+            self._ended += len(jobs)
+            return
+        for job in jobs:
+            running = _Running(job)
+            self._running.add(running)
+            running.task = asyncio.ensure_future(self._attempt(running))
+
+    def _abandon(self) -> None:
+        self._draining = True
+        for running in self._running:
+            if not running.committed and running.task is not None:
+                running.task.cancel()
+        if self._around is not None:
+            self._around.pool.close()
+
+    def _stop(self) -> None:
+        self._draining = True
+        if self._closing is not None:
+            self._closing.set()
+
+    async def _attempt(self, running: _Running) -> None:
+        try:
+            ended = await self._made(running)
+            if ended is not None:
+                await self._settle(running, ended)
+        except asyncio.CancelledError:
+            pass  # dropped: its record is unsettled, so it is read again
+        except BaseException as cause:  # noqa: BLE001 - ends the process, whatever it is
+            _die("the SMTP engine could not hand a result on", cause)
+        finally:
+            self._running.discard(running)
+            self._ended += 1
+
+    async def _made(self, running: _Running) -> Ended | None:
+        """The attempt; None where the caller may not send."""
+        if not self._may_send() or self._around is None:
+            return None
+
+        def may_end() -> bool:
+            running.committed = self._may_send()
+            return running.committed
+
+        started_at_ms = clock.now_ms()
+        try:
+            return await Attempt(running.job, self._around, may_end).run()
+        except NotAllowedError:
+            return None
+        except Exception:
+            # A defect of ours must not take the other sessions along, nor lose the message: it is
+            # an unknown failure, hence temporary.
+            logger.exception("an attempt failed", domain=running.job.domain)
+            return Ended(_defect(started_at_ms, in_doubt=running.committed), None)
+
+    async def _settle(self, running: _Running, ended: Ended) -> None:
+        """Hands the result on; the session is free again when its outcome is durable."""
+        running.committed = True
+        session = ended.session
+        future = self._on_result(running.job, ended.result)
+        try:
+            if not future.done():
+                await asyncio.wrap_future(future)
+            else:
+                future.result()
+        except Exception:
+            logger.exception("an outcome was not stored", domain=running.job.domain)
+            if session is not None:
+                session.abort()
+            return
+        except asyncio.CancelledError:
+            if session is not None:
+                session.abort()
+            raise
+        if session is not None and self._around is not None:
+            if self._draining:
+                session.quit()
+            else:
+                self._around.pool.put(session)
+
+
+def _die(what: str, cause: BaseException) -> None:
+    """Ends the process: without its engine, dispatch would stand still and nobody notice."""
+    logger.critical(what, exc_info=cause)
+    os._exit(_DIED)
+
+
+def _defect(started_at_ms: int, *, in_doubt: bool) -> Result:
+    now_ms = clock.now_ms()
+    return Result(
+        reply=Reply(Command.ROUTE, 0, "4.3.0", "internal error, see the log"),
+        accepted=False,
+        in_doubt=in_doubt,
+        mx_host="",
+        mx_ip="",
+        source_ip="",
+        tls="",
+        connect_ms=0,
+        smtp_ms=now_ms - started_at_ms,
+        dot_ms=0,
+        reused=False,
+        started_at_ms=started_at_ms,
+        ended_at_ms=now_ms,
+    )
