@@ -1,0 +1,83 @@
+"""The database connection: SQLite by default, PostgreSQL by its URL."""
+
+import sqlite3
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from sealwax.errors import ConfigurationError
+
+# Execution option of a connection that will write; see `_begin`.
+WRITES = "sealwax_writes"
+
+# A writer holds SQLite's lock for milliseconds; a process that was stopped may hold it longer.
+_BUSY_S = 15.0
+
+
+# What a database that does not answer raises: SQLAlchemy wraps no error of a new connection's
+# PRAGMAs and of a raw connection.
+AWAY = (DBAPIError, sqlite3.Error)
+
+
+def reason_away(error: Exception) -> str:
+    """The driver's own words, without SQLAlchemy's statement and link."""
+    return str(error.orig) if isinstance(error, DBAPIError) else str(error)
+
+
+def make_engine(url_text: str) -> Engine:
+    """An engine for `sqlite:///file` or `postgresql://...`; nothing is opened yet.
+
+    Raises:
+        ConfigurationError: The URL is neither, or the driver is not installed.
+    """
+    try:
+        url = make_url(url_text)
+    except ArgumentError as error:
+        raise ConfigurationError(
+            "DATABASE_URL is not a database URL: write sqlite:////path/to/file or "
+            "postgresql://user:password@host/database"
+        ) from error
+    if url.get_backend_name() == "sqlite":
+        return _sqlite_engine(url)
+    if url.drivername in {"postgres", "postgresql"}:
+        url = url.set(drivername="postgresql+psycopg")
+    try:
+        return create_engine(url, pool_pre_ping=True)
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        raise ConfigurationError(
+            f"DATABASE_URL names {url.drivername!r}, which is not available here: {error}"
+        ) from error
+
+
+def sqlite_file(engine: Engine) -> Path | None:
+    """The database file, or None for a server."""
+    is_file = engine.dialect.name == "sqlite" and engine.url.database
+    return Path(engine.url.database) if is_file and engine.url.database else None
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    if url.database in {None, "", ":memory:"}:
+        raise ConfigurationError(
+            "DATABASE_URL names a SQLite database in memory, which the processes of sealwax "
+            "cannot share: name a file, sqlite:////path/to/file"
+        )
+    engine = create_engine(url, connect_args={"timeout": _BUSY_S})
+    event.listen(engine, "connect", _connected)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _connected(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+    # The driver's own BEGIN comes late and never IMMEDIATE; `_begin` says it instead.
+    connection.isolation_level = None
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA synchronous=FULL")  # a key that was shown survives a power loss
+
+
+def _begin(connection: Connection) -> None:
+    # A transaction that reads first and then writes can fail at once under WAL, without waiting
+    # for the lock (SQLITE_BUSY_SNAPSHOT), so a writer takes the lock at its start.
+    writes = connection.get_execution_options().get(WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,1 @@
+"""Alembic migrations; open_store runs them. A new one also moves HEAD in migrate.py."""

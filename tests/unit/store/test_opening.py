@@ -1,0 +1,162 @@
+"""Opening the relational store: first starts, races, and what is refused."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from sealwax.errors import ConfigurationError
+from sealwax.store.relational import RelationalSettings, StoreAwayError, open_store, sqlite_url
+from sealwax.store.relational.migrate import HEAD, MIGRATIONS
+from sealwax.store.relational.tables import METADATA
+
+ROOT = Path(__file__).parents[3]
+OPEN = """
+import sys
+from pathlib import Path
+from sealwax.store.relational import RelationalSettings, open_store, sqlite_url
+folder = Path(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+store = open_store(RelationalSettings(sqlite_url(folder / "sealwax.db"), folder / "master.key"))
+assert len(store.tenants()) == 1
+key = store.create_key("default", sys.argv[2])
+assert store.tenant_of_key(key.key)
+print(key.key, flush=True)
+"""
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return RelationalSettings(sqlite_url(tmp_path / "sealwax.db"), tmp_path / "master.key")
+
+
+def test_the_migrations_make_the_tables_that_the_code_uses(settings):
+    store = open_store(settings)
+    with store._reading() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+    store.close()
+
+
+def test_the_newest_migration_is_the_one_that_a_start_looks_for():
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+
+
+def test_processes_that_start_together_share_one_database_one_key_and_one_tenant(tmp_path):
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", OPEN, str(tmp_path), f"key{n}"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        )
+        for n in range(6)
+    ]  # fmt: skip
+    for process in started:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+    for process in started:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    keys = [process.communicate(timeout=60)[0].strip() for process in started]
+    assert [process.returncode for process in started] == [0] * 6
+    store = open_store(
+        RelationalSettings(sqlite_url(tmp_path / "sealwax.db"), tmp_path / "master.key")
+    )
+    assert len(store.tenants()) == 1
+    assert all(store.tenant_of_key(key) for key in keys)
+    store.close()
+
+
+def test_readers_do_not_wait_for_a_writer(settings, tmp_path):
+    store = open_store(settings)
+    key = store.create_key("default", "a").key
+    other = sqlite3.connect(tmp_path / "sealwax.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert store.tenant_of_key(key)
+    other.close()
+    store.close()
+
+
+def test_nobody_else_may_read_the_files(settings, tmp_path):
+    store = open_store(settings)
+    store.create_key("default", "a")
+    modes = {path.name: path.stat().st_mode & 0o077 for path in tmp_path.iterdir()}
+    assert {"sealwax.db", "sealwax.db-wal", "master.key"} <= set(modes)
+    assert set(modes.values()) == {0}
+    store.close()
+
+
+def test_a_database_without_its_master_key_is_refused_and_no_new_key_is_made(settings):
+    open_store(settings).close()
+    settings.master_key_file.unlink()
+    with pytest.raises(ConfigurationError, match="restore it"):
+        open_store(settings)
+    assert not settings.master_key_file.exists()
+
+
+def test_another_master_key_is_refused(settings):
+    open_store(settings).close()
+    settings.master_key_file.write_text("ab" * 32)
+    with pytest.raises(ConfigurationError, match="not the master key of this database"):
+        open_store(settings)
+
+
+def test_a_database_of_a_newer_version_is_refused(settings, tmp_path):
+    open_store(settings).close()
+    with sqlite3.connect(tmp_path / "sealwax.db") as other:
+        other.execute("UPDATE alembic_version SET version_num = '9999'")
+    other.close()
+    with pytest.raises(ConfigurationError, match="newer than this sealwax"):
+        open_store(settings)
+
+
+def test_a_file_that_is_no_database_is_refused_unchanged(settings, tmp_path):
+    (tmp_path / "sealwax.db").write_text("no database " * 1000)
+    with pytest.raises(ConfigurationError, match="cannot open the database"):
+        open_store(settings)
+    assert (tmp_path / "sealwax.db").read_text().startswith("no database")
+
+
+@pytest.mark.skipif(os.geteuid() != 0 and not Path("/proc/version").exists(), reason="needs /proc")
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match="cannot open the database"):
+        open_store(
+            RelationalSettings(sqlite_url(Path("/proc/x/sealwax.db")), tmp_path / "master.key")
+        )
+
+
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "sqlite://", "sqlite:///:memory:", "oracle9://x/y"]
+)
+def test_a_url_that_names_no_database_says_what_to_write(tmp_path, url):
+    with pytest.raises(ConfigurationError, match="DATABASE_URL"):
+        open_store(RelationalSettings(url, tmp_path / "master.key"))
+
+
+def test_a_password_is_in_no_error(tmp_path):
+    with pytest.raises(ConfigurationError) as error:
+        open_store(
+            RelationalSettings(
+                "postgresql://u:hunter2@127.0.0.1:1/x?connect_timeout=2", tmp_path / "k"
+            )
+        )
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_database_that_went_away_is_an_error_of_the_store(settings, tmp_path):
+    store = open_store(settings)
+    with sqlite3.connect(tmp_path / "sealwax.db") as other:
+        other.execute("DROP TABLE api_key")
+    other.close()
+    with pytest.raises(StoreAwayError, match="did not answer"):
+        store.create_key("default", "a")
+    store.close()
