@@ -143,10 +143,12 @@ def _template_and_data(email: EmailJson) -> tuple[TemplateRef | None, dict[str, 
 
 
 def _template(given: TemplateJson, variables: dict[str, Any]) -> TemplateRef:
-    if not given.id or len(given.id) > _TEMPLATE_ID_CHARACTERS:
+    if not given.id or len(given.id) > _TEMPLATE_ID_CHARACTERS or not given.id.isprintable():
         raise SubmissionError(
             "template.id",
-            "The template's name or id is missing" if not given.id else "The name is too long",
+            f"{given.id[:40]!a} cannot name a template"
+            if given.id
+            else "The name or id is missing",
             "Give the name that the template was stored under, or its id",
         )
     if given.version is not None and not 0 < given.version < _TEMPLATE_VERSIONS:
@@ -174,14 +176,14 @@ def _subject(email: EmailJson, template: TemplateRef | None) -> str | None:
 
 
 def _check_bodies(email: EmailJson, template: TemplateRef | None) -> None:
-    if template is None:
-        if not email.html and not email.text:
-            raise SubmissionError(
-                "html", "The email has no content", "Give html, text or both, or a template"
-            )
-        return
+    if template is None and not email.html and not email.text:
+        raise SubmissionError(
+            "html", "The email has no content", "Give html, text or both, or a template"
+        )
     for field, body in (("html", email.html), ("text", email.text)):
-        if body is not None:
+        if body is not None and "\0" in body:
+            raise SubmissionError(field, "The text contains the character U+0000", "Leave it out")
+        if body is not None and template is not None:
             raise SubmissionError(
                 field,
                 f"The {field} comes from the template",

@@ -83,9 +83,6 @@ def decode(value: bytes | dict[str, Any], max_bytes: int) -> EmailJson:
         if not octets.isascii():
             octets.decode()  # the decoder skips unknown fields unread, other readers do not
         email = _DECODER.decode(octets)
-        # The only way for U+0000 into JSON is this escape, so the usual request ends here.
-        if b"\\u0000" in octets:
-            _refuse_nul(msgspec.to_builtins(email))
     except msgspec.ValidationError as error:
         raise _wrong_type(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -151,39 +148,28 @@ def _field(path: str) -> str:
     return path.removeprefix("$").removeprefix(".").replace("[...]", "")
 
 
-def _refuse_nul(email: dict[str, Any]) -> None:
-    rest: list[tuple[str, Any]] = list(email.items())
-    while rest:
-        name, value = rest.pop()
-        if isinstance(value, str) and "\0" in value:
-            raise _nul(name)
-        if isinstance(value, list):
-            rest.extend((f"{name}[{i}]", item) for i, item in enumerate(value))
-        elif isinstance(value, dict):
-            if any("\0" in key for key in value):
-                raise _nul(name)
-            rest.extend((f"{name}.{key}", item) for key, item in value.items())
-
-
-def _nul(name: str) -> SubmissionError:
-    return SubmissionError(name, "The text contains the character U+0000", "Leave it out")
-
-
-def _check_data(name: str, data: dict[str, Any]) -> None:
+def _check_data(field: str, data: dict[str, Any]) -> None:
     """Refuses what the renderer would not see as it was written."""
-    rest: list[tuple[int, Any]] = [(1, data)]
+    # With the name of the nearest key, by reference: whole paths of hostile data would fill memory.
+    rest: list[tuple[int, str, Any]] = [(1, "", data)]
     while rest:
-        level, value = rest.pop()
-        if isinstance(value, (dict, list)):
+        level, key, value = rest.pop()
+        if isinstance(value, str):
+            if "\0" in value:
+                raise _bad_value(field, key, "contains the character U+0000", "Leave it out")
+        elif isinstance(value, (dict, list)):
             if level > DATA_LEVELS:
-                raise SubmissionError(
-                    name, f"The values are nested more than {DATA_LEVELS} deep", "Send less depth"
-                )
-            items = value.values() if isinstance(value, dict) else value
-            rest.extend((level + 1, item) for item in items)
+                problem = f"is nested more than {DATA_LEVELS} deep"
+                raise _bad_value(field, key, problem, "Send it flatter")
+            if isinstance(value, dict):
+                rest.extend((level + 1, name, item) for name, item in value.items())
+                rest.extend((level + 1, name, name) for name in value)
+            else:
+                rest.extend((level + 1, key, item) for item in value)
         elif isinstance(value, int) and value.bit_length() >= _INT_BITS:
-            raise SubmissionError(
-                name,
-                f"The number {str(value)[:24]} is too large for a signed {_INT_BITS}-bit one",
-                "Send it as text",
-            )
+            problem = f"is too large for a signed number of {_INT_BITS} bits"
+            raise _bad_value(field, key, problem, "Send it as text")
+
+
+def _bad_value(field: str, key: str, problem: str, fix: str) -> SubmissionError:
+    return SubmissionError(field, f"The value of {key[:40]!r} {problem}", fix)
