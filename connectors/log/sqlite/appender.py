@@ -166,10 +166,13 @@ class Appender:
             writer = self._ready_writer()
             ends = list(writer.ends)
             chunks, offsets = _lay_out(batch, ends)
+            if not chunks:
+                return offsets
             marks.begin_commit()
-            writer.append(chunks, ends, self._settings.segment_bytes)
+            writer.append(chunks, self._settings.segment_bytes)
             # Where the append raises, the bell stays odd: readers look, which is always right.
-            marks.end_commit()
+            marks.end_commit(end.offset for end in ends)
+            writer.note(ends, marks.bell)
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         self._wal_bytes += size_bytes
@@ -183,10 +186,10 @@ class Appender:
             remove_leftovers(folder)
             self._writer = SegmentWriter(folder, list_segments(folder)[-1])
             self._wal_bytes = self._unchecked_bytes = 0
-        self._writer.refresh()
+        self._writer.refresh(self._folder.marks.bell)
         while self._writer.sealed:
             self._writer = self._after(self._writer)
-            self._writer.refresh()
+            self._writer.refresh(self._folder.marks.bell)
         return self._writer
 
     def _after(self, writer: SegmentWriter) -> SegmentWriter:

@@ -98,10 +98,12 @@ def _roll(shelf: Shelf) -> None:
         name = list_segments(folder.path)[-1]
         writer = SegmentWriter(folder.path, name)
         try:
-            writer.refresh()
+            writer.refresh(folder.marks.bell)
             if writer.empty and not writer.sealed:
                 return
+            folder.marks.begin_commit()
             writer.seal()
+            folder.marks.end_commit(end.offset for end in writer.ends)
             writer.checkpoint(truncate=True)
             following = SegmentName(name.last + 1, name.last + 1)
             publish(create_segment(folder.path, following, writer.ends), following)

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -29,8 +30,13 @@ CREATE TABLE state(id INTEGER PRIMARY KEY CHECK (id = 0), sealed INTEGER NOT NUL
 INSERT INTO state VALUES (0, 0);
 """
 _INSERT = "INSERT INTO chunk VALUES (?, ?, ?, ?, ?)"
+_ROW = ", (?, ?, ?, ?, ?)"
+# One statement takes so many rows; a commit seldom has more.
+_MAX_ROWS = 100
 _LAST = "SELECT id, length, stamp_ms FROM chunk WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1"
-SELECT_SEALED = "SELECT sealed FROM state"
+_SELECT_SEALED = "SELECT sealed FROM state"
+_SEAL = "UPDATE state SET sealed = 1"
+_NEVER = -1
 
 
 class SegmentName(NamedTuple):
@@ -172,6 +178,11 @@ def read_bases(connection: sqlite3.Connection) -> list[Bound]:
     return [Bound(*row) for row in rows]
 
 
+def is_sealed(connection: sqlite3.Connection) -> bool:
+    """Whether nothing will be appended to the segment any more."""
+    return bool(connection.execute(_SELECT_SEALED).fetchone()[0])
+
+
 def read_end(connection: sqlite3.Connection, partition: int, base: Bound) -> Bound:
     """Where a partition ends in a segment that was never compacted."""
     row = connection.execute(_LAST, (chunk_id(partition, 0), chunk_id(partition + 1, 0))).fetchone()
@@ -197,7 +208,8 @@ class SegmentWriter:
         ):
             self._cursor.execute(pragma).fetchall()
         self._bases = read_bases(self._connection)
-        self._version = -1
+        self._seen = _NEVER
+        self._size_bytes = 0
         self.sealed = False
         self.ends: list[Bound] = []
 
@@ -206,34 +218,47 @@ class SegmentWriter:
         """Whether nothing was ever appended to it."""
         return self.ends == self._bases
 
-    def refresh(self) -> None:
-        """Notices what other processes appended; cheap where they did not."""
-        (version,) = self._cursor.execute("PRAGMA data_version").fetchone()
-        if version != self._version:
-            self._version = version
-            self.sealed = bool(self._cursor.execute(SELECT_SEALED).fetchone()[0])
-            self.ends = [read_end(self._connection, n, base) for n, base in enumerate(self._bases)]
+    def refresh(self, bell: int) -> None:
+        """Notices what other processes appended; free of cost where they did not.
 
-    def append(self, chunks: Sequence[Chunk], ends: list[Bound], roll_bytes: int) -> None:
+        Args:
+            bell: The topic's bell, which only writers change, and which is odd after one died.
+        """
+        if bell == self._seen and not bell & 1:
+            return
+        self._seen = bell
+        self.sealed = is_sealed(self._connection)
+        self.ends = [read_end(self._connection, n, base) for n, base in enumerate(self._bases)]
+        self._size_bytes = _PAGE_BYTES * self._cursor.execute("PRAGMA page_count").fetchone()[0]
+
+    def append(self, chunks: Sequence[Chunk], roll_bytes: int) -> None:
         """Stores the chunks durably in one transaction, and seals the segment once it is large.
 
         After an error nothing of it is stored, and the writer must be closed.
         """
-        cursor = self._cursor
-        cursor.execute("BEGIN IMMEDIATE")
-        for chunk in chunks:
-            cursor.execute(_INSERT, chunk)
-        (pages,) = cursor.execute("PRAGMA page_count").fetchone()
-        sealed = pages * _PAGE_BYTES >= roll_bytes
-        if sealed:
-            cursor.execute("UPDATE state SET sealed = 1")
-        cursor.execute("COMMIT")
-        self.ends = ends
+        size_bytes = self._size_bytes + sum(len(chunk.records) for chunk in chunks)
+        sealed = size_bytes >= roll_bytes
+        if sealed or len(chunks) > _MAX_ROWS:
+            self._cursor.execute("BEGIN IMMEDIATE")
+            self._cursor.executemany(_INSERT, chunks)
+            if sealed:
+                self._cursor.execute(_SEAL)
+            self._cursor.execute("COMMIT")
+        else:
+            # One step, so that the GIL is given away once.
+            statement = _INSERT + _ROW * (len(chunks) - 1)
+            self._cursor.execute(statement, list(chain.from_iterable(chunks)))
+        self._size_bytes = size_bytes
         self.sealed = sealed
+
+    def note(self, ends: list[Bound], bell: int) -> None:
+        """Takes over where the partitions end after an own append, and the bell it left."""
+        self.ends = ends
+        self._seen = bell
 
     def seal(self) -> None:
         """Ends the segment, durably."""
-        self._cursor.execute("UPDATE state SET sealed = 1")
+        self._cursor.execute(_SEAL)
         self.sealed = True
 
     def checkpoint(self, *, truncate: bool) -> int:

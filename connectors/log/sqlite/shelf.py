@@ -4,14 +4,14 @@ import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from connectors.log.sqlite.chunk import Chunk, chunk_id
 from connectors.log.sqlite.segment import (
-    SELECT_SEALED,
     Bound,
     SegmentName,
     connect,
+    is_sealed,
     list_segments,
     read_bases,
     read_end,
@@ -24,10 +24,13 @@ T = TypeVar("T")
 # Readers stand at the log's end or work through a backlog, seldom at more places than this.
 _OPEN_SEGMENTS = 4
 _READER_CACHE = "PRAGMA cache_size = -1024"  # KiB
+# Always a row: whether the segment is sealed, and then chunks or NULL, all of one moment.
 _SELECT = (
-    "SELECT id, length, stamp_ms, offsets, records FROM chunk"
-    " WHERE id >= ? AND id < ? ORDER BY id LIMIT 64"
+    "SELECT sealed, chunk.id, length, stamp_ms, offsets, records FROM state"
+    " LEFT JOIN chunk ON chunk.id >= ? AND chunk.id < ? WHERE state.id = 0"
+    " ORDER BY chunk.id LIMIT 64"
 )
+_LIMIT = 64
 # The last chunk that starts at or below an offset, in which it may stand.
 _SEEK = "SELECT max(id) FROM chunk WHERE id >= ? AND id <= ?"
 _ATTEMPTS = 5
@@ -35,6 +38,20 @@ _ATTEMPTS = 5
 
 class SegmentGoneError(Exception):
     """The segment was closed or removed meanwhile; look it up again."""
+
+
+class Found(NamedTuple):
+    """What a segment holds, as of one moment.
+
+    Attributes:
+        chunks: The next ones.
+        exhausted: Whether there are none after them in this segment.
+        sealed: Whether there never will be.
+    """
+
+    chunks: list[Chunk]
+    exhausted: bool
+    sealed: bool
 
 
 class OpenSegment:
@@ -55,7 +72,7 @@ class OpenSegment:
 
     def chunks(
         self, partition: int, start: int, *, seek: bool, max_records: int, max_bytes: int
-    ) -> list[Chunk]:
+    ) -> Found:
         """The next chunks, as many as hold what is asked for; at least one where one is there.
 
         Args:
@@ -66,22 +83,26 @@ class OpenSegment:
             max_bytes: The same in bytes.
         """
         first, end = chunk_id(partition, start), chunk_id(partition + 1, 0)
-        found: list[Chunk] = []
+        chunks: list[Chunk] = []
         with self._lock:
             self._check()
             if seek:
                 row = self._connection.execute(_SEEK, (chunk_id(partition, 0), first)).fetchone()
                 first = row[0] if row[0] is not None else first
             cursor = self._connection.execute(_SELECT, (first, end))
-            for row in cursor:
-                chunk = Chunk._make(row)
-                found.append(chunk)
+            for sealed, *columns in cursor:
+                self._sealed = bool(sealed)
+                if columns[0] is None:
+                    break
+                chunk = Chunk._make(columns)
+                chunks.append(chunk)
                 max_records -= chunk.length
                 max_bytes -= len(chunk.records)
                 if max_records <= 0 or max_bytes <= 0:
                     break
             cursor.close()  # ends the read transaction, so that checkpoints can go on
-        return found
+        stopped = max_records <= 0 or max_bytes <= 0 or len(chunks) == _LIMIT
+        return Found(chunks, exhausted=not stopped, sealed=self._sealed)
 
     def end(self, partition: int) -> Bound:
         """Where the partition ends; only for segments that were never compacted."""
@@ -94,7 +115,7 @@ class OpenSegment:
         if not self._sealed:
             with self._lock:
                 self._check()
-                self._sealed = bool(self._connection.execute(SELECT_SEALED).fetchone()[0])
+                self._sealed = is_sealed(self._connection)
         return self._sealed
 
     def close(self) -> None:
