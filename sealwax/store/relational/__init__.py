@@ -3,8 +3,11 @@
 from sealwax.store.relational.errors import (
     DomainExistsError,
     DomainNameError,
+    KeyNameError,
     StoreAwayError,
     TemplateNameError,
+    TemplateTextError,
+    TenantIdError,
     UnknownTenantError,
 )
 from sealwax.store.relational.opening import open_store
@@ -14,10 +17,13 @@ from sealwax.store.relational.store import Store
 __all__ = [
     "DomainExistsError",
     "DomainNameError",
+    "KeyNameError",
     "RelationalSettings",
     "Store",
     "StoreAwayError",
     "TemplateNameError",
+    "TemplateTextError",
+    "TenantIdError",
     "UnknownTenantError",
     "open_store",
     "sqlite_url",

@@ -45,8 +45,12 @@ def by_name(connection: Connection, name: str) -> DomainRow | None:
     return connection.execute(select(DOMAIN).where(DOMAIN.c.name == name)).one_or_none()
 
 
-def of_tenant(connection: Connection, tenant_id: str, name: str) -> DomainRow | None:
-    """The domain where it is the tenant's."""
+def of_tenant(connection: Connection, tenant_id: str, text: str) -> DomainRow | None:
+    """The domain, in any spelling, where it is the tenant's; None for any other text."""
+    try:
+        name = domain_name(text)
+    except DomainNameError:
+        return None
     return connection.execute(
         select(DOMAIN).where(DOMAIN.c.name == name, DOMAIN.c.tenant_id == tenant_id)
     ).one_or_none()
@@ -85,12 +89,12 @@ def put(connection: Connection, new: NewDomain, *, master: MasterKey, now: datet
     return connection.execute(select(DOMAIN).where(DOMAIN.c.name == new.name)).one()
 
 
-def remove(connection: Connection, tenant_id: str, name: str) -> bool:
-    """Removes the domain and its keys; whether there was one."""
-    gone = connection.execute(
-        delete(DOMAIN).where(DOMAIN.c.name == name, DOMAIN.c.tenant_id == tenant_id)
-    )
-    return gone.rowcount > 0
+def remove(connection: Connection, tenant_id: str, text: str) -> bool:
+    """Removes the domain and its keys; whether the tenant had it."""
+    row = of_tenant(connection, tenant_id, text)
+    if row is None:
+        return False
+    return connection.execute(delete(DOMAIN).where(DOMAIN.c.id == row.id)).rowcount > 0
 
 
 def read(connection: Connection, row: DomainRow, sending_host: str) -> Domain:

@@ -15,7 +15,9 @@ class UnknownTenantError(SealwaxError):
     """
 
     def __init__(self, tenant_id: str) -> None:
-        super().__init__(f"there is no tenant {tenant_id!r}; `sealwax keys list` shows your own")
+        super().__init__(
+            f"there is no tenant {tenant_id[:40]!r}; leave the tenant out to use the default one"
+        )
         self.tenant_id = tenant_id
 
 
@@ -40,3 +42,15 @@ class DomainExistsError(SealwaxError):
 
 class TemplateNameError(SealwaxError):
     """A text cannot be the name of a template."""
+
+
+class TemplateTextError(SealwaxError):
+    """A template's text cannot be stored."""
+
+
+class KeyNameError(SealwaxError):
+    """A text cannot be the name of an API key."""
+
+
+class TenantIdError(SealwaxError):
+    """A text cannot be the id of a tenant."""

@@ -10,11 +10,13 @@ from datetime import datetime
 from sqlalchemy import Connection, Row, insert, select, update
 
 from sealwax.model.tenant import ApiKey, ApiKeyOwner, CreatedKey
+from sealwax.store.relational.errors import KeyNameError
 from sealwax.store.relational.tables import API_KEY
 
 _ALPHABET = string.digits + string.ascii_letters
 _ID_LENGTH = 8
 _SECRET_LENGTH = 32
+_NAME_CHARACTERS = 100
 _FORM = re.compile(r"sw_([0-9A-Za-z]{8})_[0-9A-Za-z]{32,64}", re.ASCII)
 
 
@@ -26,6 +28,15 @@ def _sha256(key: str) -> bytes:
 
 def _random(length: int) -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def check_name(name: str) -> None:
+    """Raises KeyNameError."""
+    if not 0 < len(name) <= _NAME_CHARACTERS or not name.isprintable():
+        raise KeyNameError(
+            f"{name[:120]!r} cannot be the name of a key: use 1 to {_NAME_CHARACTERS} printable "
+            "characters, such as ci or web-shop"
+        )
 
 
 def create(connection: Connection, tenant_id: str, name: str, now: datetime) -> CreatedKey:

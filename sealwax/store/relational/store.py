@@ -1,5 +1,6 @@
 """The relational store: one transaction per call."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -20,11 +21,12 @@ from sealwax.model.tenant import (
 from sealwax.store.relational import dkim_keys, domains, keys, templates
 from sealwax.store.relational.domains import NewDomain, domain_name
 from sealwax.store.relational.engine import AWAY, WRITES, reason_away
-from sealwax.store.relational.errors import StoreAwayError, UnknownTenantError
+from sealwax.store.relational.errors import StoreAwayError, TenantIdError, UnknownTenantError
 from sealwax.store.relational.tables import TENANT
 from sealwax.store.secrets import MasterKey
 
 DEFAULT_TENANT_ID: Final = "default"
+_TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,35}", re.ASCII)  # it is a key of topics and a context
 
 
 class Store:
@@ -65,14 +67,29 @@ class Store:
             return Tenant(row.id, row.name, row.created_at)
 
     def create_tenant(self, tenant_id: str, name: str) -> Tenant:
-        """Makes a tenant, or returns the one with this id unchanged."""
+        """Makes a tenant, or returns the one with this id unchanged.
+
+        Raises:
+            TenantIdError: The id has other characters than lower-case letters, digits and hyphens.
+        """
+        if _TENANT_ID.fullmatch(tenant_id) is None:
+            raise TenantIdError(
+                f"{tenant_id[:40]!r} cannot be the id of a tenant: use 1 to 36 lower-case letters, "
+                "digits and hyphens, beginning with a letter or digit"
+            )
         with self._writing() as connection:
             return put_tenant(connection, tenant_id, name)
 
     # API keys
 
     def create_key(self, tenant_id: str, name: str) -> CreatedKey:
-        """Makes a key; only this answer ever holds its secret. Raises UnknownTenantError."""
+        """Makes a key; only this answer ever holds its secret.
+
+        Raises:
+            KeyNameError: The name is empty, over 100 characters or not printable.
+            UnknownTenantError: There is no such tenant.
+        """
+        keys.check_name(name)
         with self._writing() as connection:
             _require_tenant(connection, tenant_id)
             return keys.create(connection, tenant_id, name, clock.now())
@@ -124,9 +141,9 @@ class Store:
             return domains.read(connection, row, self._sending_host)
 
     def domain(self, tenant_id: str, name: str) -> Domain | None:
-        """The tenant's domain, or None."""
+        """The tenant's domain in any spelling, or None."""
         with self._reading() as connection:
-            row = domains.of_tenant(connection, tenant_id, domain_name(name))
+            row = domains.of_tenant(connection, tenant_id, name)
             return None if row is None else domains.read(connection, row, self._sending_host)
 
     def domains(self, tenant_id: str) -> tuple[Domain, ...]:
@@ -136,7 +153,7 @@ class Store:
             return tuple(domains.read(connection, row, self._sending_host) for row in rows)
 
     def usable_domain(self, tenant_id: str, name: str) -> bool:
-        """Whether the tenant may send from exactly this domain (A-labels, lower case)."""
+        """Whether the tenant may send from exactly this domain, which includes no subdomain."""
         with self._reading() as connection:
             row = domains.of_tenant(connection, tenant_id, name)
             return row is not None and bool(row.trusted)
@@ -144,10 +161,10 @@ class Store:
     def remove_domain(self, tenant_id: str, name: str) -> bool:
         """Removes a domain and its keys for good; False where the tenant has none of that name."""
         with self._writing() as connection:
-            return domains.remove(connection, tenant_id, domain_name(name))
+            return domains.remove(connection, tenant_id, name)
 
     def signing_keys(self, tenant_id: str, domain: str) -> tuple[SigningKey, ...]:
-        """The private keys of a domain (A-labels, lower case), RSA first; empty for none.
+        """The private keys of a domain, RSA first; empty where the tenant has no such domain.
 
         Raises:
             UnsealError: The master key is not the one that sealed them.
@@ -167,10 +184,12 @@ class Store:
 
         Raises:
             TemplateNameError: The name has other characters than letters, digits, `.`, `_`, `-`.
+            TemplateTextError: A text has characters that no database keeps.
             UnknownTenantError: There is no such tenant.
         """
         templates.check_name(name)
         source = templates.Source(subject, html, text)
+        source.check()
         try:
             return self._put_template(tenant_id, name, source)
         except IntegrityError:
@@ -215,7 +234,8 @@ def put_tenant(connection: Connection, tenant_id: str, name: str) -> Tenant:
 
 
 def _require_tenant(connection: Connection, tenant_id: str) -> None:
-    if connection.execute(select(TENANT.c.id).where(TENANT.c.id == tenant_id)).scalar() is None:
+    known = select(TENANT.c.id).where(TENANT.c.id == tenant_id)
+    if not tenant_id.isprintable() or connection.execute(known).scalar() is None:
         raise UnknownTenantError(tenant_id)
 
 

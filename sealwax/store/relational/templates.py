@@ -8,10 +8,11 @@ from datetime import datetime
 from sqlalchemy import Connection, Row, Select, func, insert, or_, select
 
 from sealwax.model.tenant import TemplateVersion
-from sealwax.store.relational.errors import TemplateNameError
+from sealwax.store.relational.errors import TemplateNameError, TemplateTextError
 from sealwax.store.relational.tables import TEMPLATE, TEMPLATE_VERSION
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+_NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 
@@ -31,6 +32,15 @@ class Source:
     subject: str | None
     html: str | None
     text: str | None
+
+    def check(self) -> None:
+        """Raises TemplateTextError for what no database keeps; syntax is the renderer's matter."""
+        for field in ("subject", "html", "text"):
+            if _NOT_STORABLE.search(getattr(self, field) or ""):
+                raise TemplateTextError(
+                    f"the {field} of the template contains U+0000 or half a surrogate pair; "
+                    "save it as UTF-8 text"
+                )
 
 
 def put(
@@ -82,6 +92,8 @@ def get(
     connection: Connection, tenant_id: str, name_or_id: str, version: int | None
 ) -> TemplateVersion | None:
     """The given version, or the newest."""
+    if not name_or_id.isprintable():
+        return None  # no name is like that, and not every such text can be asked for
     versions = _versions(tenant_id).where(
         or_(TEMPLATE.c.name == name_or_id, TEMPLATE.c.id == name_or_id)
     )

@@ -1,5 +1,6 @@
 """Opening the relational store: first starts, races, and what is refused."""
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -73,6 +74,28 @@ def test_processes_that_start_together_share_one_database_one_key_and_one_tenant
     )
     assert len(store.tenants()) == 1
     assert all(store.tenant_of_key(key) for key in keys)
+    store.close()
+
+
+def test_a_start_that_is_killed_leaves_nothing_that_stops_the_next(tmp_path):
+    for after_s in (0.0, 0.02, 0.04, 0.06, 0.08, 0.12, 0.16, 0.25):
+        process = subprocess.Popen(
+            [sys.executable, "-c", OPEN, str(tmp_path), "key"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        )  # fmt: skip
+        assert process.stdout
+        assert process.stdin
+        assert process.stdout.readline() == "ready\n"
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(after_s)
+        process.kill()
+        process.communicate(timeout=30)
+    store = open_store(
+        RelationalSettings(sqlite_url(tmp_path / "sealwax.db"), tmp_path / "master.key")
+    )
+    assert [tenant.id for tenant in store.tenants()] == ["default"]
     store.close()
 
 

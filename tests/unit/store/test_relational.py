@@ -15,8 +15,11 @@ from cryptography.hazmat.primitives.serialization import (
 from sealwax.store.relational import (
     DomainExistsError,
     DomainNameError,
+    KeyNameError,
     RelationalSettings,
     TemplateNameError,
+    TemplateTextError,
+    TenantIdError,
     UnknownTenantError,
     open_store,
     sqlite_url,
@@ -106,9 +109,24 @@ def test_nobody_sees_or_ends_keys_of_another_tenant(store, other):
     assert store.tenant_of_key(created.key).tenant_id == "default"
 
 
-def test_a_key_for_an_unknown_tenant_is_refused(store):
-    with pytest.raises(UnknownTenantError, match="nobody"):
-        store.create_key("nobody", "ci")
+@pytest.mark.parametrize("tenant", ["nobody", "", "\ud800", "a\0"])
+def test_a_key_for_an_unknown_tenant_is_refused(store, tenant):
+    with pytest.raises(UnknownTenantError, match="default one"):
+        store.create_key(tenant, "ci")
+
+
+@pytest.mark.parametrize("name", ["", "x" * 101, "a\nb", "\ud800", "\0"])
+def test_a_key_needs_a_name_that_can_be_shown(store, name):
+    with pytest.raises(KeyNameError, match="1 to 100"):
+        store.create_key("default", name)
+
+
+def test_a_tenant_is_made_once(store, other):
+    assert store.create_tenant("other", "Another name") == other
+    assert {tenant.id for tenant in store.tenants()} == {"default", "other"}
+    for text in ("", "A", "a b", "x" * 37, "-a", "a\n"):
+        with pytest.raises(TenantIdError, match="1 to 36"):
+            store.create_tenant(text, "x")
 
 
 # Domains
@@ -199,6 +217,14 @@ def test_what_cannot_send_mail_is_no_domain(store, name):
         store.add_domain("default", name, trusted=True)
 
 
+@pytest.mark.parametrize("name", ["", "localhost", "\ud800", "a\0.test", "unknown.test"])
+def test_a_domain_that_cannot_be_or_is_not_there_is_found_by_nobody(store, name):
+    assert store.domain("default", name) is None
+    assert not store.usable_domain("default", name)
+    assert store.signing_keys("default", name) == ()
+    assert not store.remove_domain("default", name)
+
+
 def test_a_domain_for_an_unknown_tenant_is_refused(store):
     with pytest.raises(UnknownTenantError):
         store.add_domain("nobody", "acme.test", trusted=True)
@@ -265,6 +291,15 @@ def test_templates_of_two_tenants_may_have_one_name(store, other):
 def test_a_name_that_cannot_be_typed_or_hides_an_id_is_refused(store, name):
     with pytest.raises(TemplateNameError, match="1 to 100"):
         store.put_template("default", name, "s", "h", None)
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
+def test_text_that_no_database_keeps_is_refused_by_its_field(store, text):
+    for texts in ((text, None, None), (None, text, None), (None, None, text)):
+        field = ("subject", "html", "text")[texts.index(text)]
+        with pytest.raises(TemplateTextError, match=f"the {field} of"):
+            store.put_template("default", "welcome", *texts)
+    assert store.template("default", text) is None
 
 
 def test_versions_from_many_threads_have_no_hole_and_no_double(store):
