@@ -1,0 +1,169 @@
+"""The kinds of values that settings have: how each is read, and what it should look like."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import override
+
+from sealwax.model.duration import format_duration, parse_duration
+from sealwax.policy.throttle import Rate
+from sealwax.smtp.route import Routes
+
+_HIGHEST_PORT = 65_535
+_BYTES = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
+_SIZE = re.compile(r"([0-9]{1,12})(B|KB|MB|GB)", re.ASCII)
+_RATE = re.compile(r"([0-9]{1,6})/([smh])", re.ASCII)
+_RATE_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000}
+# What may come at once after a pause: as much as a tenth of a second allows. With less, a rate
+# above 10/s would lose the slots that pass between two looks at the clock.
+_BURST_MS = 100
+_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens.
+
+    Attributes:
+        host: Name or address; an IPv6 address without its brackets.
+        port: 1 to 65535.
+    """
+
+    host: str
+    port: int
+
+    @override
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The base URL for a client on the same machine."""
+        reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, never bound to
+        return f"http://{Address(reachable.get(self.host, self.host), self.port)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of value.
+
+    Attributes:
+        form: What a value looks like, bounds included; ends "should be ..." and the manual's cell.
+        parse: Reads it; raises ValueError or SealwaxError.
+    """
+
+    form: str
+    parse: Callable[[str], Any]
+
+
+def whole(lowest: int, highest: int) -> Kind:
+    """A whole number within bounds."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdecimal()):
+            raise ValueError
+        number: int = _within(int(text), lowest, highest)
+        return number
+
+    return Kind(f"a whole number from {lowest} to {highest}", parse)
+
+
+def duration(lowest: str, highest: str) -> Kind:
+    """A duration within bounds."""
+    low, high = parse_duration(lowest), parse_duration(highest)
+    form = f"a duration from {lowest} to {highest}, such as {format_duration(low)}, 5m or 1h"
+    return Kind(form, lambda text: _within(parse_duration(text), low, high))
+
+
+def durations(lowest: str, highest: str) -> Kind:
+    """One or more durations within bounds, separated by commas."""
+    one = duration(lowest, highest)
+
+    def parse(text: str) -> tuple[timedelta, ...]:
+        return tuple(one.parse(part.strip()) for part in text.split(","))
+
+    return Kind(f"durations from {lowest} to {highest} with commas, such as 1m,5m,1h", parse)
+
+
+def size(lowest: str, *, optional: bool = False) -> Kind:
+    """A number of bytes; empty is None where `optional`."""
+    low = _bytes(lowest)
+
+    def parse(text: str) -> int | None:
+        return None if optional and not text else _within(_bytes(text), low, 1 << 62)
+
+    return Kind(f"a size from {lowest}, such as 512KB, 128MB or 2GB", parse)
+
+
+def word(*words: str) -> Kind:
+    """One of several words."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError
+        return text.lower()
+
+    return Kind("one of " + ", ".join(words), parse)
+
+
+def _bytes(text: str) -> int:
+    form = _SIZE.fullmatch(text.upper())
+    if form is None:
+        raise ValueError
+    return int(form[1]) * _BYTES[form[2]]
+
+
+def _within(value: Any, low: Any, high: Any) -> Any:  # noqa: ANN401 - int or timedelta, kept as is
+    if not low <= value <= high:
+        raise ValueError
+    return value
+
+
+def _rate(text: str) -> Rate | None:
+    if not text:
+        return None
+    form = _RATE.fullmatch(text)
+    if form is None or int(form[1]) == 0:
+        raise ValueError
+    period_ms = _RATE_UNIT_MS[form[2]] / int(form[1])
+    return Rate(period_ms, max(1, ceil(_BURST_MS / period_ms)))
+
+
+def _address(text: str) -> Address:
+    host, _, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError
+    if not (host and port.isascii() and port.isdecimal() and 0 < int(port) <= _HIGHEST_PORT):
+        raise ValueError
+    return Address(host, int(port))
+
+
+def _host(text: str) -> str:
+    if text and not _HOST.fullmatch(text):
+        raise ValueError
+    return text
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise ValueError
+    return Path(text).expanduser().absolute()
+
+
+PATH = Kind("a folder", _path)
+ADDRESS = Kind("host:port, such as 127.0.0.1:8025 or [::1]:8025", _address)
+HOST = Kind("a host name such as mail.example.com", _host)
+RATE = Kind("a number and /s, /m or /h, such as 100/s or 5/m; empty for no limit", _rate)
+ROUTES = Kind(
+    "pattern=host:port with commas, where a pattern is a domain, *.domain or *, "
+    "such as example.test=127.0.0.1:2525",
+    Routes.parse,
+)
+TEXT = Kind("text", str)

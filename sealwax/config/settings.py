@@ -1,0 +1,161 @@
+"""All settings of a process, as values."""
+
+import shutil
+import socket
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from connectors.log import LogSettings
+from sealwax.config.kinds import Address
+from sealwax.model.topics import Stream
+from sealwax.policy.lane import LaneSettings
+from sealwax.policy.retry import RetrySettings
+from sealwax.smtp.route import Routes
+from sealwax.smtp.settings import SmtpSettings
+
+if TYPE_CHECKING:
+    from sealwax.store.relational import RelationalSettings
+
+_LEAST_FREE_BYTES = 256 << 20
+_LEAST_FREE_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What operators set.
+
+    Attributes:
+        values: Every setting of the table by its key, read.
+        unknown: Variables that look like ours and are not.
+    """
+
+    values: dict[str, Any]
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def data_dir(self) -> Path:
+        """The data directory, absolute."""
+        path: Path = self.values["data_dir"]
+        return path
+
+    @property
+    def http(self) -> Address:
+        """Where the API listens."""
+        address: Address = self.values["http"]
+        return address
+
+    @property
+    def routes(self) -> Routes:
+        """Where mail goes instead of to MX hosts."""
+        routes: Routes = self.values["smtp_routes"]
+        return routes
+
+    @property
+    def retry(self) -> RetrySettings:
+        """The retry schedule."""
+        return RetrySettings(tuple(_ms(delay) for delay in self.values["retry_delays"]))
+
+    def give_up_after_ms(self, stream: Stream) -> int:
+        """How long mail of a stream is tried where its send says nothing."""
+        return _ms(self.values[f"give_up_{stream}"])
+
+    @property
+    def lane(self) -> LaneSettings:
+        """The limits of a site."""
+        return LaneSettings(self.values["connections_per_site"], self.values["rate_per_site"])
+
+    @property
+    def smtp(self) -> SmtpSettings:
+        """The SMTP client. Asks the system for the host's name where none is set."""
+        return SmtpSettings(
+            ehlo_name=self.values["ehlo_name"] or socket.getfqdn(),
+            port=self.values["smtp_port"],
+            connect_timeout=self.values["smtp_connect_timeout"],
+            command_timeout=self.values["smtp_command_timeout"],
+            data_timeout=self.values["smtp_data_timeout"],
+            dot_timeout=self.values["smtp_dot_timeout"],
+            idle_timeout=self.values["smtp_idle_timeout"],
+            drain=self.drain,
+        )
+
+    @property
+    def drain(self) -> timedelta:
+        """How long a stop waits for work in flight."""
+        drain: timedelta = self.values["drain"]
+        return drain
+
+    @property
+    def log(self) -> LogSettings:
+        """The log as flows open it: they may use the last of the disk (R18)."""
+        return LogSettings(
+            directory=self.data_dir / "log",
+            partitions=self.values["partitions"],
+            segment_bytes=self.values["segment_bytes"],
+        )
+
+    @property
+    def accepting_log(self) -> LogSettings:
+        """The log as the API opens it: it refuses mail while the disk is nearly full (R18)."""
+        return replace(self.log, min_free_bytes=self.min_free_bytes)
+
+    @property
+    def min_free_bytes(self) -> int:
+        """Room on the disk of the data directory below which no mail is accepted."""
+        least: int | None = self.values["min_free"]
+        if least is not None:
+            return least
+        there = next(p for p in (self.data_dir, *self.data_dir.parents) if p.exists())
+        return max(_LEAST_FREE_BYTES, int(shutil.disk_usage(there).total * _LEAST_FREE_SHARE))
+
+    @property
+    def relational(self) -> "RelationalSettings":
+        """The relational store."""
+        # Imported when asked for: it brings SQLAlchemy, which commands over HTTP do not need.
+        from sealwax.store.relational import RelationalSettings, sqlite_url  # noqa: PLC0415
+
+        return RelationalSettings(
+            url=self.values["database_url"] or sqlite_url(self.data_dir / "sealwax.db"),
+            master_key_file=self.data_dir / "master.key",
+            sending_host=self.values["sending_host"],
+        )
+
+    @property
+    def operator_key_file(self) -> Path:
+        """Where `up` keeps the key that local commands use."""
+        return self.data_dir / "operator.key"
+
+    @property
+    def api_key(self) -> str | None:
+        """The key that commands use, or None where it is not set and `up` never ran."""
+        if self.values["api_key"]:
+            return str(self.values["api_key"])
+        try:
+            return self.operator_key_file.read_text().strip() or None
+        except FileNotFoundError:
+            return None
+
+    @property
+    def analytics_socket(self) -> Path:
+        """Where the analytics process answers queries."""
+        return self.data_dir / "run" / "analytics.sock"
+
+    @property
+    def analytics_dir(self) -> Path:
+        """The ClickHouse directory, which the analytics process alone opens."""
+        return self.data_dir / "clickhouse"
+
+    @property
+    def log_level(self) -> str:
+        """Lowest level that is logged."""
+        return str(self.values["log_level"])
+
+    @property
+    def log_format(self) -> str:
+        """`text` or `json`."""
+        return str(self.values["log_format"])
+
+
+def _ms(duration: timedelta) -> int:
+    return duration // timedelta(milliseconds=1)

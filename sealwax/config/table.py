@@ -1,0 +1,201 @@
+"""Every setting, declared once.
+
+The variables that are read, the flags of `sealwax up` and docs/settings.md come of it.
+"""
+
+from dataclasses import dataclass
+
+from sealwax.config import kinds
+from sealwax.config.kinds import Kind
+
+PREFIX = "SEALWAX_"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting.
+
+    Attributes:
+        name: The environment variable.
+        kind: How its text is read, with unit and bounds.
+        default: The text that stands for it where it is not set.
+        doc: What it does, one or two sentences.
+        computed: What an empty default means, for the manual; empty where the default says it.
+        secret: Whether the value must never be printed.
+    """
+
+    name: str
+    kind: Kind
+    default: str
+    doc: str
+    computed: str = ""
+    secret: bool = False
+
+    @property
+    def key(self) -> str:
+        """The name in code: `SEALWAX_DATA_DIR` is `data_dir`."""
+        return self.name.removeprefix(PREFIX).lower()
+
+    @property
+    def flag(self) -> str:
+        """The flag of `sealwax up`: `--data-dir`."""
+        return "--" + self.key.replace("_", "-")
+
+
+SETTINGS = (
+    Setting(
+        "SEALWAX_DATA_DIR",
+        kinds.PATH,
+        "./sealwax-data",
+        "Folder of everything that is kept: log, keys, accounts, analytics.",
+    ),
+    Setting(
+        "SEALWAX_HTTP",
+        kinds.ADDRESS,
+        "127.0.0.1:8025",
+        "Where the HTTP API listens, and where commands on this machine look for it.",
+    ),
+    Setting(
+        "SEALWAX_SMTP_ROUTES",
+        kinds.ROUTES,
+        "",
+        "Where mail goes instead of the MX hosts of its domain; the first match wins. The pattern "
+        "`*` is a smart host for everything.",
+        computed="MX look-up for every domain",
+    ),
+    Setting(
+        "SEALWAX_RETRY_DELAYS",
+        kinds.durations("1s", "7d"),
+        "1m,5m,15m,1h",
+        "Wait after the first, second, ... failed attempt; the last one repeats.",
+    ),
+    Setting(
+        "SEALWAX_GIVE_UP_TRANSACTIONAL",
+        kinds.duration("1m", "7d"),
+        "24h",
+        "How long transactional mail is tried, where the send does not say `give_up_after`.",
+    ),
+    Setting(
+        "SEALWAX_GIVE_UP_MARKETING",
+        kinds.duration("1m", "7d"),
+        "24h",
+        "How long marketing mail is tried, where the send does not say `give_up_after`.",
+    ),
+    Setting(
+        "SEALWAX_CONNECTIONS_PER_SITE",
+        kinds.whole(1, 1000),
+        "20",
+        "SMTP sessions open at a time to one site.",
+    ),
+    Setting(
+        "SEALWAX_RATE_PER_SITE",
+        kinds.RATE,
+        "",
+        "Messages over time to one site.",
+        computed="no limit",
+    ),
+    Setting(
+        "SEALWAX_EHLO_NAME",
+        kinds.HOST,
+        "",
+        "What this machine calls itself in EHLO; should be the name that its address resolves to.",
+        computed="the machine's full host name",
+    ),
+    Setting(
+        "SEALWAX_SENDING_HOST",
+        kinds.HOST,
+        "",
+        "Host whose addresses send the mail; named in the SPF record that `domains add` prints.",
+        computed="the record names the domain's own A and MX hosts",
+    ),
+    Setting(
+        "SEALWAX_SMTP_PORT",
+        kinds.whole(1, 65_535),
+        "25",
+        "Port of MX hosts; routes bring their own.",
+    ),
+    Setting(
+        "SEALWAX_SMTP_CONNECT_TIMEOUT",
+        kinds.duration("1s", "10m"),
+        "30s",
+        "Longest wait for a TCP connection, per address.",
+    ),
+    Setting(
+        "SEALWAX_SMTP_COMMAND_TIMEOUT",
+        kinds.duration("1s", "1h"),
+        "5m",
+        "Longest wait for the replies to EHLO, STARTTLS, MAIL and RCPT (RFC 5321 4.5.3.2).",
+    ),
+    Setting(
+        "SEALWAX_SMTP_DATA_TIMEOUT",
+        kinds.duration("1s", "1h"),
+        "2m",
+        "Longest wait for the reply to DATA (RFC 5321 4.5.3.2).",
+    ),
+    Setting(
+        "SEALWAX_SMTP_DOT_TIMEOUT",
+        kinds.duration("1s", "1h"),
+        "10m",
+        "Longest wait for the reply to the final dot (RFC 5321 4.5.3.2). A short one doubles mail.",
+    ),
+    Setting(
+        "SEALWAX_SMTP_IDLE_TIMEOUT",
+        kinds.duration("1s", "10m"),
+        "10s",
+        "A session without work is closed after it.",
+    ),
+    Setting(
+        "SEALWAX_DRAIN",
+        kinds.duration("1s", "1h"),
+        "60s",
+        "How long a stop waits for replies to mail that is on the wire; `up` adds 15 s to it.",
+    ),
+    Setting(
+        "SEALWAX_PARTITIONS",
+        kinds.whole(1, 500),
+        "4",
+        "Partitions of each topic; counts when the topics are made, at the first start.",
+    ),
+    Setting(
+        "SEALWAX_SEGMENT_BYTES",
+        kinds.size("64KB"),
+        "128MB",
+        "Size of a segment of the embedded log; deletion frees whole segments.",
+    ),
+    Setting(
+        "SEALWAX_MIN_FREE",
+        kinds.size("0B", optional=True),
+        "",
+        "Room on the disk below which the API takes no more mail (503).",
+        computed="256 MB or 5 % of the disk, whichever is more",
+    ),
+    Setting(
+        "SEALWAX_API_KEY",
+        kinds.TEXT,
+        "",
+        "Key that `send`, `trace` and `stats` use.",
+        computed="the one in `operator.key` in the data directory",
+        secret=True,
+    ),
+    Setting(
+        "SEALWAX_LOG_LEVEL",
+        kinds.word("debug", "info", "warning", "error"),
+        "info",
+        "Which lines are logged.",
+    ),
+    Setting(
+        "SEALWAX_LOG_FORMAT",
+        kinds.word("text", "json"),
+        "text",
+        "`text` for people, `json` for programs; one line per event on standard error.",
+    ),
+    Setting(
+        "DATABASE_URL",
+        kinds.TEXT,
+        "",
+        "Where accounts, keys, domains and templates are: `sqlite:///file` or "
+        "`postgresql://user:password@host/name`.",
+        computed="`sealwax.db` in the data directory",
+        secret=True,
+    ),
+)

@@ -1,0 +1,70 @@
+"""Which processes work on a data directory: their pids, and whether they are ready."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+NAMES = ("api", "render", "dispatch", "analytics")
+
+
+class ProcessFiles:
+    """The files `run/<name>.pid` and `run/<name>.ready`; each holds a pid as text.
+
+    The supervisor writes the pid file when it has started a process; the process writes the ready
+    file when it works. A process that runs without a supervisor has no pid file. Every file appears
+    whole or not at all.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._run = data_dir / "run"
+
+    def write_pid(self, name: str, pid: int) -> None:
+        """Records that `name` runs as `pid`."""
+        self._write(f"{name}.pid", pid)
+
+    def mark_ready(self, name: str) -> None:
+        """Records that `name` works, and that it is this process."""
+        self._write(f"{name}.ready", os.getpid())
+
+    def clear(self, name: str, pid: int | None = None) -> None:
+        """Removes what says that `name` runs as `pid` (None: as this process). Idempotent.
+
+        Files that say another pid stay: they are of a later process of the same name.
+        """
+        own = os.getpid() if pid is None else pid
+        for kind in ("ready", "pid"):
+            if self._read(f"{name}.{kind}") == own:
+                with suppress(FileNotFoundError):
+                    (self._run / f"{name}.{kind}").unlink()
+
+    def pid(self, name: str) -> int | None:
+        """The pid that was recorded for `name`, whether it lives or not."""
+        return self._read(f"{name}.pid")
+
+    def ready(self, name: str) -> bool:
+        """Whether the process called `name` lives and has said that it works."""
+        ready, pid = self._read(f"{name}.ready"), self._read(f"{name}.pid")
+        return ready is not None and pid in (ready, None) and lives(ready)
+
+    def _write(self, name: str, pid: int) -> None:
+        self._run.mkdir(parents=True, exist_ok=True)
+        part = self._run / f".{name}.{os.getpid()}"
+        part.write_text(str(pid))
+        part.replace(self._run / name)
+
+    def _read(self, name: str) -> int | None:
+        try:
+            text = (self._run / name).read_text()
+        except FileNotFoundError:
+            return None
+        return int(text) if text.isascii() and text.isdecimal() else None
+
+
+def lives(pid: int) -> bool:
+    """Whether a process of this pid runs; one that ended and waits for its parent does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    # The state is the first field after the name, which is in parentheses and may hold any text.
+    return stat[stat.rfind(")") + 2 :][:1] not in ("Z", "X")
