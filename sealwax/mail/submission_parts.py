@@ -20,6 +20,9 @@ _RESERVED_HEADERS = frozenset({
 })  # fmt: skip
 _LINE_BREAK_OR_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
+# A line of a message has at most 998 octets and can only be broken at spaces (RFC 5322 2.1.1).
+_WORD_CHARACTERS = 900
+
 _FILENAME_CHARACTERS = 255
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # `token` of RFC 2045 5.1.
@@ -54,6 +57,15 @@ def read_headers(headers: dict[str, str]) -> tuple[tuple[str, str], ...]:
         if lower in _RESERVED_HEADERS or lower.startswith("content-"):
             raise SubmissionError(field, "This header is written by sealwax", _instead(lower))
         check_line(field, value)
+        if len(value) > _WORD_CHARACTERS and any(
+            len(word) > _WORD_CHARACTERS for word in value.split()
+        ):
+            raise SubmissionError(
+                field,
+                f"The value has a word of over {_WORD_CHARACTERS} characters, which does not fit "
+                "on a line of a message",
+                "Put spaces in between, or send a shorter value",
+            )
     return tuple(headers.items())
 
 

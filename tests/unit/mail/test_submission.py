@@ -158,6 +158,7 @@ def test_give_up_after_is_from_a_minute_to_a_week(text, ms):
 
 
 def test_text_in_any_language_is_kept():
+    assert read(email(headers={"References": "<a@b> " * 300, "X-A": " " * 901})).headers
     subject = "Grüße 👩‍💻 \u202fé \t 你好"
     read_email = read(email(subject=subject, text="\u2028\f", headers={"X-Name": "Łódź"}))
     assert read_email.subject == subject
@@ -242,6 +243,7 @@ def test_every_byte_of_an_attachment_stays():
         ({"headers": {"X-A": "a\x1bb"}}, "headers.X-A", "control character"),
         ({"headers": {"X-A": "a\0b"}}, "headers.X-A", "control character"),
         ({"headers": {"X-A\0": "a"}}, "headers", "cannot"),
+        ({"headers": {"X-A": "a " + "x" * 901}}, "headers.X-A", "over 900"),
         ({"headers": {"X A": "1"}}, "headers", "'X A' cannot"),
         ({"headers": {"X:A": "1"}}, "headers", "cannot"),
         ({"headers": {"X\nA": "1"}}, "headers", "cannot"),
