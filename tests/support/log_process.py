@@ -5,13 +5,18 @@ takes the directory. What a program says on standard output is what the test wai
 """
 
 import os
+import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
+from itertools import count
 from pathlib import Path
+
+import structlog
 
 from connectors.log.port import Entry, Log, TopicPartition
 
@@ -28,9 +33,9 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def append(log: Log, topic: str, name: str, count: str) -> None:
-    """Appends `count` records to every partition, a few at a time."""
-    for number in range(int(count)):
+def append(log: Log, topic: str, name: str, number_of: str) -> None:
+    """Appends so many records to every partition, one at a time."""
+    for number in range(int(number_of)):
         entries = [
             Entry(n, name.encode(), b"%s:%d" % (name.encode(), number))
             for n in range(log.partitions(topic))
@@ -40,33 +45,33 @@ def append(log: Log, topic: str, name: str, count: str) -> None:
 
 
 def append_for_ever(log: Log, topic: str, name: str, size: str) -> None:
-    """Appends until it is killed; says each acknowledged number, in hundreds at a time."""
-    number = 0
+    """Appends until it is killed; says the number of each append once it is durable.
 
-    def acknowledge(first: int) -> Callable[[object], None]:
-        def on_durable(result: object) -> None:
-            if isinstance(result, Exception):
-                raise result
-            os.write(1, b"%d\n" % first)
-
-        return on_durable
-
+    The append `number` has three records for every partition, with key and value `name:number:i`,
+    the value followed by `size` bytes.
+    """
     filler = b"x" * int(size)
-    while True:
+    for number in count():
         entries = [
-            Entry(n, b"%d" % number, b"%d:" % (number + i) + filler)
+            Entry(partition, key, key + filler)
             for i in range(3)
-            for n in range(log.partitions(topic))
+            for partition in range(log.partitions(topic))
+            for key in (b"%s:%d:%d" % (name.encode(), number, i),)
         ]
-        log.append(topic, entries, acknowledge(number))
-        number += 3
+        log.append(topic, entries, partial(_acknowledge, number))
         time.sleep(0.0005)
 
 
-def read(log: Log, topic: str, partition: str, count: str) -> None:
-    """Says the value of each of `count` records as it comes."""
+def _acknowledge(number: int, result: Sequence[int] | Exception) -> None:
+    if isinstance(result, Exception):
+        raise result
+    os.write(1, b"%d\n" % number)
+
+
+def read(log: Log, topic: str, partition: str, number_of: str) -> None:
+    """Says the value of each of so many records as it comes."""
     reader = log.reader(TopicPartition(topic, int(partition)), 0)
-    left = int(count)
+    left = int(number_of)
     say("ready")
     while left:
         for record in reader.read(left, 1 << 20):
@@ -75,15 +80,23 @@ def read(log: Log, topic: str, partition: str, count: str) -> None:
         time.sleep(0.005)
 
 
-def append_until_full(log: Log, topic: str, size: str, count: str) -> None:
-    """Appends `count` records, says `ok` or the error's name for each."""
-    for number in range(int(count)):
+def append_under_a_file_limit(log: Log, topic: str, limit_bytes: str) -> None:
+    """Appends until files may not grow any more, then lifts the limit and appends once again.
+
+    Says how many were acknowledged, the error's name, and the last one's offset.
+    """
+    log.append_wait(topic, [Entry(0, None, b"x" * 10_000)])
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit_bytes), hard))
+    for number in count(1):
         try:
-            log.append_wait(topic, [Entry(0, b"%d" % number, b"x" * int(size))])
-        except Exception as error:
+            log.append_wait(topic, [Entry(0, None, b"x" * 10_000)])
+        except OSError as error:
+            say(str(number))
             say(type(error).__name__)
-        else:
-            say("ok")
+            break
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    say(str(log.append_wait(topic, [Entry(0, None, b"last")])[0]))
 
 
 @contextmanager
@@ -112,7 +125,14 @@ def next_line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().rstrip("\n")
 
 
+def the_rest(process: subprocess.Popen[str]) -> str:
+    """What a program that has ended said and nobody read."""
+    assert process.stdout is not None
+    return process.stdout.read()
+
+
 def main() -> None:
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     program, factory, directory, *args = sys.argv[1:]
     log = open_by_name(factory, Path(directory))
     globals()[program](log, *args)

@@ -68,7 +68,6 @@ class Appender:
         self._lock = threading.Lock()
         self._closed = False
         self._writer: SegmentWriter | None = None
-        self._wal_bytes = 0  # written since the last checkpoint that got everything
         self._unchecked_bytes = 0  # written since the last checkpoint
         self._descriptor = os.open(folder.path / "append.lock", os.O_RDWR | os.O_CLOEXEC)
         self._thread = threading.Thread(
@@ -175,7 +174,6 @@ class Appender:
             writer.note(ends, marks.bell)
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-        self._wal_bytes += size_bytes
         self._unchecked_bytes += size_bytes
         return offsets
 
@@ -185,7 +183,7 @@ class Appender:
         if self._writer is None:
             remove_leftovers(folder)
             self._writer = SegmentWriter(folder, list_segments(folder)[-1])
-            self._wal_bytes = self._unchecked_bytes = 0
+            self._unchecked_bytes = 0
         self._writer.refresh(self._folder.marks.bell)
         while self._writer.sealed:
             self._writer = self._after(self._writer)
@@ -201,7 +199,7 @@ class Appender:
             self._folder.marks.change_layout()
         following = SegmentWriter(folder, newest)
         writer.close()
-        self._wal_bytes = self._unchecked_bytes = 0
+        self._unchecked_bytes = 0
         return following
 
     def _tend(self) -> None:
@@ -212,9 +210,7 @@ class Appender:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             try:
-                truncate = writer.sealed or self._wal_bytes >= _TRUNCATE_BYTES
-                if writer.checkpoint(truncate=truncate) == 0:
-                    self._wal_bytes = 0
+                writer.checkpoint(empty_above_bytes=0 if writer.sealed else _TRUNCATE_BYTES)
                 self._unchecked_bytes = 0
                 self._ready_writer()
             finally:
@@ -222,7 +218,7 @@ class Appender:
         except (sqlite3.Error, OSError) as error:
             # Nothing is lost: the WAL has it all, and the next commit tries again.
             self._unchecked_bytes = 0
-            logger.warning("checkpoint failed", topic=self._folder.topic, error=str(error))
+            logger.warning("checkpoint or roll failed", topic=self._folder.topic, error=str(error))
 
     def _drop_writer(self) -> None:
         if self._writer is not None:

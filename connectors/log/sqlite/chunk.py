@@ -23,6 +23,7 @@ _PARTITION_SHIFT = 48
 _Fields = tuple[bytes | None, bytes | None, Headers]
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(list[_Fields])
+_CHECK = msgspec.msgpack.Decoder(_Fields)
 _ARRAY_32 = 0xDD  # MessagePack: array, its length in the next four bytes
 _DELTA = Struct("<I")
 
@@ -67,12 +68,12 @@ def encode(entry: Entry) -> bytes:
     Raises:
         TypeError: Key, value or headers have a type that could not be read back.
     """
-    fields = (entry.key, entry.value, entry.headers)
+    encoded = _ENCODER.encode((entry.key, entry.value, entry.headers))
     try:
-        msgspec.convert(fields, _Fields)
+        _CHECK.decode(encoded)
     except msgspec.ValidationError as error:
         raise TypeError(f"not a record: {error}") from error
-    return _ENCODER.encode(fields)
+    return encoded
 
 
 def pack(records: Sequence[bytes]) -> bytes:

@@ -104,7 +104,7 @@ def _roll(shelf: Shelf) -> None:
             folder.marks.begin_commit()
             writer.seal()
             folder.marks.end_commit(end.offset for end in writer.ends)
-            writer.checkpoint(truncate=True)
+            writer.checkpoint(empty_above_bytes=0)
             following = SegmentName(name.last + 1, name.last + 1)
             publish(create_segment(folder.path, following, writer.ends), following)
             folder.marks.change_layout()
@@ -161,7 +161,7 @@ def _rewrite(shelf: Shelf, sources: Sequence[SegmentName], last: _LastOffsets) -
 
 def _chunks(folder: Path, name: SegmentName) -> Iterator[Chunk]:
     """The chunks of a segment, in short read transactions."""
-    connection = connect(folder / name.file, "ro")
+    connection = connect(folder / name.file, "mode=ro")
     try:
         after = _BEFORE_ALL
         while rows := connection.execute(_SELECT, (after,)).fetchall():

@@ -12,7 +12,8 @@ from connectors.log.sqlite.files import sync
 
 # Measured with bench/log.py's shape (5 KB records): 16 KB pages take a third less CPU than 4 KB.
 _PAGE_BYTES = 16 * 1024
-_BUSY_TIMEOUT_S = 10.0
+_BUSY_TIMEOUT_MS = 10_000
+_WAIT_FOR_READERS_MS = 100
 _WRITER_CACHE = "PRAGMA cache_size = -8192"  # KiB
 _SUFFIX = ".seg"
 _TEMPORARY = ".new"
@@ -161,15 +162,33 @@ def publish(path: Path, name: SegmentName) -> None:
     sync(path.parent)
 
 
-def connect(path: Path, mode: str) -> sqlite3.Connection:
-    """Opens a segment that exists; `mode` is `ro` or `rw`. Any one thread may use it at a time."""
+def connect(path: Path, access: str) -> sqlite3.Connection:
+    """Opens a segment that exists; any one thread may use the connection at a time.
+
+    Args:
+        path: The segment.
+        access: `mode=rw`, `mode=ro`, or `immutable=1`, see connect_for_reading.
+    """
     return sqlite3.connect(
-        f"file:{quote(str(path.absolute()))}?mode={mode}",
+        f"file:{quote(str(path.absolute()))}?{access}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,
-        timeout=_BUSY_TIMEOUT_S,
+        timeout=_BUSY_TIMEOUT_MS / 1000,
     )
+
+
+def connect_for_reading(path: Path, *, newest: bool) -> sqlite3.Connection:
+    """Opens a segment for reading.
+
+    One that has a successor is sealed, and where its WAL is empty too it is complete in itself:
+    it is opened without locks and shared memory, which a full disk could not provide.
+    """
+    try:
+        settled = not newest and path.with_name(f"{path.name}-wal").stat().st_size == 0
+    except FileNotFoundError:
+        settled = not newest
+    return connect(path, "immutable=1" if settled else "mode=ro")
 
 
 def read_bases(connection: sqlite3.Connection) -> list[Bound]:
@@ -196,7 +215,7 @@ class SegmentWriter:
 
     def __init__(self, folder: Path, name: SegmentName) -> None:
         self.name = name
-        self._connection = connect(folder / name.file, "rw")
+        self._connection = connect(folder / name.file, "mode=rw")
         self._cursor = self._connection.cursor()
         for pragma in (
             "PRAGMA synchronous = FULL",
@@ -261,18 +280,19 @@ class SegmentWriter:
         self._cursor.execute(_SEAL)
         self.sealed = True
 
-    def checkpoint(self, *, truncate: bool) -> int:
-        """Moves the WAL into the segment.
+    def checkpoint(self, *, empty_above_bytes: int) -> None:
+        """Moves what it can of the WAL into the segment.
 
         Args:
-            truncate: Waits for readers and empties the WAL; otherwise takes what it can get.
-
-        Returns:
-            Frames of the WAL that could not be moved, because a reader still needs older ones.
+            empty_above_bytes: A WAL of this size or more is emptied too: otherwise it is written
+                anew from its start once no reader needs it, which may never be. Waits a moment for
+                readers.
         """
-        mode = "TRUNCATE" if truncate else "PASSIVE"
-        _, frames, moved = self._cursor.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-        return int(max(0, frames - moved))
+        moved = self._cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if moved[1] * _PAGE_BYTES >= empty_above_bytes:
+            self._cursor.execute(f"PRAGMA busy_timeout = {_WAIT_FOR_READERS_MS}").fetchall()
+            self._cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}").fetchall()
 
     def close(self) -> None:
         """Gives the file back."""

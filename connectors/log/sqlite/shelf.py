@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from connectors.log.sqlite.chunk import Chunk, chunk_id
+from connectors.log.sqlite.files import storage_error
 from connectors.log.sqlite.segment import (
     Bound,
     SegmentName,
-    connect,
+    connect_for_reading,
     is_sealed,
     list_segments,
     read_bases,
@@ -57,12 +58,12 @@ class Found(NamedTuple):
 class OpenSegment:
     """One segment, open for reading. Every call is one short read transaction."""
 
-    def __init__(self, folder: TopicFolder, name: SegmentName) -> None:
+    def __init__(self, folder: TopicFolder, name: SegmentName, *, newest: bool) -> None:
         self.name = name
         self._lock = threading.Lock()
         self._sealed = False
         self._open = True
-        self._connection = connect(folder.path / name.file, "ro")
+        self._connection = connect_for_reading(folder.path / name.file, newest=newest)
         try:
             self._connection.execute(_READER_CACHE)
             self.bases = read_bases(self._connection)
@@ -173,8 +174,7 @@ class Shelf:
 
     def bases(self, name: SegmentName) -> list[Bound]:
         """Where a segment starts."""
-        with self._lock:
-            return self._get(name).bases
+        return self._found(lambda: self._get(name).bases)
 
     def end(self, partition: int) -> Bound:
         """Where the partition's log ends."""
@@ -199,9 +199,9 @@ class Shelf:
                 self._refresh()
                 try:
                     return find()
-                except sqlite3.OperationalError:
+                except sqlite3.OperationalError as error:
                     if attempt == _ATTEMPTS - 1:
-                        raise
+                        raise storage_error(error, self.folder.path) from error
                     self._layout = -1  # removed since it was listed
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -218,7 +218,9 @@ class Shelf:
     def _get(self, name: SegmentName) -> OpenSegment:
         segment = self._open.get(name)
         if segment is None:
-            segment = self._open[name] = OpenSegment(self.folder, name)
+            segment = self._open[name] = OpenSegment(
+                self.folder, name, newest=name == self._names[-1]
+            )
             while len(self._open) > _OPEN_SEGMENTS:
                 self._open.popitem(last=False)[1].close()
         self._open.move_to_end(name)
