@@ -9,9 +9,7 @@ from connectors.log.port import Log
 from sealwax.model.topics import TopicSpec
 from tests.support.log_adapters import FACTORIES
 from tests.support.log_process import open_by_name
-
-TOPIC = "orders"
-COMPACTED = "settings"
+from tests.support.log_reading import COMPACTED, TOPIC
 
 
 @pytest.fixture(params=sorted(FACTORIES))

@@ -1,9 +1,19 @@
-"""Reading from a log in tests."""
+"""Filling and reading a log in tests."""
 
 from collections.abc import Sequence
 
-from connectors.log.port import Log, Reader, Record, TopicPartition
+from connectors.log.port import Entry, Log, Reader, Record, TopicPartition
 from tests.support.waiting import wait_until
+
+TOPIC = "orders"
+COMPACTED = "settings"
+TP = TopicPartition(TOPIC, 1)
+
+
+def fill(log: Log, count: int, size: int = 10, tp: TopicPartition = TP) -> list[int]:
+    """Appends `count` records with values `0:xxx`, `1:xxx`, ...; returns their offsets."""
+    entries = [Entry(tp.partition, b"k", b"%d:" % n + b"x" * size) for n in range(count)]
+    return list(log.append_wait(tp.topic, entries))
 
 
 def read_until(reader: Reader, count: int, timeout_s: float = 10) -> list[Record]:

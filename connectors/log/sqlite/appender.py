@@ -14,6 +14,7 @@ from connectors.log.port import Entry, OnDurable
 from connectors.log.sqlite.chunk import CHUNK_BYTES, Chunk, chunk_id, encode, pack
 from connectors.log.sqlite.files import free_bytes, storage_error
 from connectors.log.sqlite.segment import (
+    PAGE_BYTES,
     Bound,
     SegmentName,
     SegmentWriter,
@@ -174,7 +175,8 @@ class Appender:
             writer.note(ends, marks.bell)
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-        self._unchecked_bytes += size_bytes
+        # A commit writes whole pages: the last of every partition that it touches, and the first.
+        self._unchecked_bytes += size_bytes + (len(chunks) + 1) * PAGE_BYTES
         return offsets
 
     def _ready_writer(self) -> SegmentWriter:

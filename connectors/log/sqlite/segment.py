@@ -11,7 +11,7 @@ from connectors.log.sqlite.chunk import Chunk, chunk_id, offset_of
 from connectors.log.sqlite.files import sync
 
 # Measured with bench/log.py's shape (5 KB records): 16 KB pages take a third less CPU than 4 KB.
-_PAGE_BYTES = 16 * 1024
+PAGE_BYTES = 16 * 1024
 _BUSY_TIMEOUT_MS = 10_000
 _WAIT_FOR_READERS_MS = 100
 _WRITER_CACHE = "PRAGMA cache_size = -8192"  # KiB
@@ -135,7 +135,7 @@ def create_segment(
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     connection = sqlite3.connect(path, isolation_level=None)
     try:
-        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute("PRAGMA synchronous = OFF")  # synced as a whole below
         connection.execute("BEGIN")
         for statement in filter(str.strip, _SCHEMA.split(";")):
@@ -248,7 +248,7 @@ class SegmentWriter:
         self._seen = bell
         self.sealed = is_sealed(self._connection)
         self.ends = [read_end(self._connection, n, base) for n, base in enumerate(self._bases)]
-        self._size_bytes = _PAGE_BYTES * self._cursor.execute("PRAGMA page_count").fetchone()[0]
+        self._size_bytes = PAGE_BYTES * self._cursor.execute("PRAGMA page_count").fetchone()[0]
 
     def append(self, chunks: Sequence[Chunk], roll_bytes: int) -> None:
         """Stores the chunks durably in one transaction, and seals the segment once it is large.
@@ -289,7 +289,7 @@ class SegmentWriter:
                 readers.
         """
         moved = self._cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        if moved[1] * _PAGE_BYTES >= empty_above_bytes:
+        if moved[1] * PAGE_BYTES >= empty_above_bytes:
             self._cursor.execute(f"PRAGMA busy_timeout = {_WAIT_FOR_READERS_MS}").fetchall()
             self._cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self._cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}").fetchall()

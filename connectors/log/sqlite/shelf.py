@@ -162,7 +162,8 @@ class Shelf:
 
         def find() -> OpenSegment | None:
             for name in self._names:
-                if name.first > segment.name.last:
+                # Not its first one: a compaction may have merged this one with the following.
+                if name.last > segment.name.last:
                     return self._get(name)
             return None
 

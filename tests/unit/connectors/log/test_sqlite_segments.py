@@ -11,6 +11,7 @@ from connectors.log import LogSettings, open_log
 from connectors.log.port import Entry, Log, TopicPartition
 from connectors.log.sqlite.files import locked
 from connectors.log.sqlite.segment import list_segments
+from connectors.log.sqlite.shelf import Shelf
 from connectors.log.sqlite.topic import TopicFolder
 from sealwax.errors import ConfigurationError
 from sealwax.model.topics import TopicSpec
@@ -90,6 +91,15 @@ def test_the_write_ahead_log_stays_within_its_bound(tmp_path):
 
 
 @pytest.mark.slow
+def test_many_small_appends_do_not_let_the_write_ahead_log_grow(tmp_path):
+    log = open_small(tmp_path, segment_bytes=1024 * MB)
+    for n in range(5_000):
+        log.append_wait(TOPIC, [Entry(n % 4, b"k", b"small")])
+    assert wal_bytes(tmp_path / TOPIC) <= 64 * MB
+    log.close()
+
+
+@pytest.mark.slow
 def test_a_write_ahead_log_that_a_reader_pinned_is_emptied_after_it(tmp_path):
     log = open_small(tmp_path, segment_bytes=1024 * MB)
     log.append_wait(TOPIC, [Entry(1, b"k", b"v")])
@@ -143,6 +153,19 @@ def test_compaction_merges_segments_and_gives_their_room_back(log, tmp_path):
     assert sum(path.stat().st_size for path in folder.glob("*.seg")) < MB
     records = everything(log, TopicPartition(COMPACTED, 1))
     assert [r.offset for r in records] == list(range(993, 1_000))
+
+
+def test_who_stood_on_a_segment_that_was_merged_goes_on_in_the_merged_one(log, tmp_path):
+    fill(log, 400, 3_000, COMPACTED)
+    fill(log, 400, 3_000, COMPACTED)
+    shelf = Shelf(TopicFolder(tmp_path, COMPACTED))
+    oldest = shelf.holding(1, 0)
+    for _ in range(3):
+        log.compact(COMPACTED)
+    following = shelf.after(oldest)
+    assert following is not None
+    assert following.name.first <= oldest.name.last < following.name.last
+    shelf.close()
 
 
 def test_a_topic_that_keeps_every_record_is_not_compacted(log):
