@@ -29,9 +29,10 @@ from sealwax.errors import LogClosedError, StorageFullError
 
 # A commit takes no more than this, so that none waits long behind another's bytes.
 _BATCH_BYTES = 8 * 1024 * 1024
-# How much is written to the WAL between two checkpoints: often enough that each is short, rarely
-# enough that their two fsyncs do not count.
-_CHECKPOINT_BYTES = 16 * 1024 * 1024
+# How much is written to the WAL between two checkpoints. A checkpoint holds up the commits of all
+# processes; measured with 250 KB commits: 4 MB give a p99 of 7 ms, 16 MB of 18 ms, at 4 % less
+# records/s.
+_CHECKPOINT_BYTES = 4 * 1024 * 1024
 # Readers hold up a checkpoint only while they read. A WAL that grew past this is emptied.
 _TRUNCATE_BYTES = 64 * 1024 * 1024
 _MAX_APPEND_BYTES = 256 * 1024 * 1024

@@ -45,6 +45,15 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(path: Path) -> None:
+    """Creates a folder, and those above it that are missing, so that a power loss keeps them."""
+    path = path.absolute()
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        sync(folder.parent)
+
+
 def write_durably(path: Path, content: bytes) -> None:
     """Writes a file whose bytes survive a power loss; its name does once its folder is synced."""
     path.write_bytes(content)

@@ -18,6 +18,7 @@ from connectors.log.port import (
 )
 from connectors.log.sqlite.appender import Appender, AppendSettings
 from connectors.log.sqlite.compaction import compact
+from connectors.log.sqlite.files import make_folder
 from connectors.log.sqlite.groups import Groups
 from connectors.log.sqlite.reader import PartitionReader, scan
 from connectors.log.sqlite.retention import delete_before
@@ -88,7 +89,7 @@ class SqliteLog(Log):
     def __init__(self, settings: LogSettings) -> None:
         self._settings = settings
         self._appending = AppendSettings(settings.segment_bytes, settings.min_free_bytes)
-        settings.directory.mkdir(parents=True, exist_ok=True)
+        make_folder(settings.directory)
         self._groups = Groups(settings.directory)
         self._topics: dict[str, _Topic] = {}
         self._lock = threading.Lock()

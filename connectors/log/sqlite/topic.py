@@ -74,7 +74,6 @@ class TopicFolder:
 
 def create_topics(directory: Path, specs: Iterable[TopicSpec], partitions: int) -> None:
     """Creates the folders that are missing, each complete or not at all, and durable."""
-    directory.mkdir(parents=True, exist_ok=True)
     missing = [spec for spec in specs if not (directory / spec.name / _META).exists()]
     if not missing:
         return
