@@ -7,10 +7,10 @@ _HEAD = """\
 
 This page is made from `sealwax/config/table.py` by `make docs`.
 
-Settings are environment variables. Each is also a flag of `sealwax up` of the same meaning, which
-wins over the variable. A variable that is empty counts as not set. A variable that begins with
-`SEALWAX_` and is not on this page gives a warning. A value that cannot be read gives an error that
-says what it should look like.
+Settings are environment variables. Most are also flags of `sealwax up` of the same meaning,
+which win over the variables. A variable that is empty counts as not set. A variable that begins
+with `SEALWAX_` and is not on this page gives a warning. A value that cannot be read gives an error
+that says what it should look like.
 
 A duration is a whole number and `s`, `m`, `h` or `d`. A size is a whole number and `B`, `KB`, `MB`
 or `GB`, where 1 KB is 1,024 bytes.
@@ -27,7 +27,8 @@ def manual() -> str:
 
 def _row(setting: Setting) -> str:
     default = setting.computed or f"`{setting.default}`"
-    cells = (f"`{setting.name}`", f"`{setting.flag}`", default, setting.kind.form, setting.doc)
+    flag = f"`{setting.flag}`" if setting.of_up else ""
+    cells = (f"`{setting.name}`", flag, default, setting.kind.form, setting.doc)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -22,6 +22,7 @@ class Setting:
         doc: What it does, one or two sentences.
         computed: What an empty default means, for the manual; empty where the default says it.
         secret: Whether the value must never be printed.
+        of_up: Whether it means anything to `sealwax up`, which then has a flag for it.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Setting:
     doc: str
     computed: str = ""
     secret: bool = False
+    of_up: bool = True
 
     @property
     def key(self) -> str:
@@ -176,6 +178,7 @@ SETTINGS = (
         "Key that `send`, `trace` and `stats` use.",
         computed="the one in `operator.key` in the data directory",
         secret=True,
+        of_up=False,
     ),
     Setting(
         "SEALWAX_LOG_LEVEL",

@@ -1,0 +1,50 @@
+"""How commands print: tables and sentences for people, JSON for programs."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+_WIDE = 200
+
+
+def say(text: str) -> None:
+    """Prints a line."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    """Prints a line on standard error."""
+    sys.stderr.write(f"sealwax: {text}\n")
+    sys.stderr.flush()
+
+
+def say_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold, dataclasses and times too
+    """Prints a value as indented JSON; times are RFC 3339."""
+    say(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+def say_table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: bool = False
+) -> None:
+    """Prints a table.
+
+    Args:
+        headings: One a column.
+        rows: Text cells, taken literally.
+        right: Whether all columns but the first are numbers, set to the right.
+    """
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - only commands that draw pay for the import
+    from rich.console import Console  # noqa: PLC0415 - as above
+    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for n, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if right and n else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    # Into a file or a pipe lines stay whole, so that `grep` finds what belongs together.
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
