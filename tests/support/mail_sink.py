@@ -1,0 +1,195 @@
+"""A mail sink: an SMTP server that keeps every message as a file and delivers none.
+
+Run it by `make sink`, or alone: python tests/support/mail_sink.py --listen 127.0.0.1:2525 --dir mail
+
+DIR holds one .eml file a message, as it came, and index.jsonl with one line a message: `id` (its
+X-Sealwax-Id), `file`, `mail_from`, `rcpts`, `ts`, `size`, `tls`, `peer`. A message is stored before
+its 250. Of refusals that --reply asks for nothing is stored.
+"""
+
+import argparse
+import asyncio
+import datetime
+import email.parser
+import email.policy
+import fnmatch
+import json
+import signal
+import ssl
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import trustme
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+STEPS = ("MAIL", "RCPT", "DOT")
+_LARGEST_BYTES = 50_000_000
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A refusal: `STEP[=PATTERN]:TEXT[:times=N]`."""
+
+    step: str
+    pattern: str
+    text: str
+    times: int | None
+
+    @classmethod
+    def parse(cls, argument: str) -> "Rule":
+        where, colon, text = argument.partition(":")
+        step, _, pattern = where.partition("=")
+        times = None
+        head, marker, number = text.rpartition(":times=")
+        if marker:
+            text, times = head, int(number)
+        if step not in STEPS or not colon or not text[:3].isdecimal():
+            raise argparse.ArgumentTypeError(
+                f"{argument!r} is not STEP[=PATTERN]:CODE TEXT[:times=N] with STEP one of {STEPS}"
+            )
+        return cls(step, pattern or "*", text, times)
+
+
+class Keeper:
+    """aiosmtpd's handler: refuses by the rules, keeps the rest."""
+
+    def __init__(self, directory: Path, rules: list[Rule], pause_dot_s: float) -> None:
+        self._directory = directory
+        self._rules = rules
+        self._pause_dot_s = pause_dot_s
+        self._refused: Counter[tuple[Rule, str]] = Counter()
+        self._index = (directory / "index.jsonl").open("a")
+        self._kept = sum(1 for _ in directory.glob("*.eml"))
+
+    def _refusal(self, step: str, address: str) -> str | None:
+        for rule in self._rules:
+            if rule.step != step or not fnmatch.fnmatchcase(address.lower(), rule.pattern):
+                continue
+            if rule.times is not None and self._refused[rule, address] >= rule.times:
+                continue
+            self._refused[rule, address] += 1
+            say(f"refused {step} {address}: {rule.text}")
+            return rule.text
+        return None
+
+    async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        return [responses[0], "250-PIPELINING", "250-ENHANCEDSTATUSCODES", *responses[1:]]
+
+    async def handle_MAIL(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        refusal = self._refusal("MAIL", address or "")
+        if refusal is None:
+            envelope.mail_from = address
+            envelope.mail_options.extend(options)
+        return refusal or "250 2.1.0 OK"
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        refusal = self._refusal("RCPT", address)
+        if refusal is None:
+            envelope.rcpt_tos.append(address)
+            envelope.rcpt_options.extend(options)
+        return refusal or "250 2.1.5 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        for rcpt in envelope.rcpt_tos:
+            refusal = self._refusal("DOT", rcpt)
+            if refusal is not None:
+                return refusal
+        file = self._keep(session, envelope)
+        if self._pause_dot_s:
+            await asyncio.sleep(self._pause_dot_s)
+        return f"250 2.0.0 kept as {file}"
+
+    def _keep(self, session: Session, envelope: Envelope) -> str:
+        content = envelope.original_content or b""
+        self._kept += 1
+        file = f"{self._kept:06}.eml"
+        (self._directory / file).write_bytes(content)
+        parser = email.parser.BytesHeaderParser(policy=email.policy.default)
+        headers = parser.parsebytes(content)
+        line = {
+            "id": headers.get("X-Sealwax-Id", ""),
+            "file": file,
+            "mail_from": envelope.mail_from or "",
+            "rcpts": envelope.rcpt_tos,
+            "ts": time.time(),
+            "size": len(content),
+            "tls": session.ssl is not None,
+            "peer": session.peer[0] if session.peer else "",
+        }
+        self._index.write(json.dumps(line) + "\n")
+        self._index.flush()
+        rcpts = ", ".join(envelope.rcpt_tos)
+        say(f"{file} <{line['mail_from']}> -> {rcpts}: {headers.get('Subject', '')}")
+        return file
+
+
+def say(text: str) -> None:
+    print(f"sink: {text}", flush=True)
+
+
+def self_signed() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("sink.test", "127.0.0.1").configure_cert(context)
+    return context
+
+
+async def serve(arguments: argparse.Namespace) -> None:
+    arguments.dir.mkdir(parents=True, exist_ok=True)
+    keeper = Keeper(arguments.dir, arguments.reply, arguments.pause_dot)
+    tls = self_signed() if arguments.tls else None
+    loop = asyncio.get_running_loop()
+
+    def session() -> SMTP:
+        return SMTP(
+            keeper,
+            hostname="sink.test",
+            ident="sealwax mail sink",
+            data_size_limit=_LARGEST_BYTES,
+            tls_context=tls,
+            loop=loop,
+        )
+
+    host, _, port = arguments.listen.rpartition(":")
+    try:
+        server = await loop.create_server(session, host.strip("[]"), int(port), backlog=1024)
+    except OSError as error:
+        sys.exit(f"sink: cannot listen on {arguments.listen}: {error.strerror}")
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    bound = server.sockets[0].getsockname()
+    since = datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="seconds")
+    say(f"listening on {bound[0]}:{bound[1]}, mail goes to {arguments.dir}, since {since}")
+    await stop.wait()
+    server.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--listen", default="127.0.0.1:2525", help="host:port; port 0 = any free")
+    parser.add_argument("--dir", type=Path, default=Path("sink-mail"))
+    parser.add_argument("--tls", action="store_true", help="offer STARTTLS, self-signed")
+    parser.add_argument(
+        "--reply",
+        type=Rule.parse,
+        action="append",
+        default=[],
+        help="STEP[=PATTERN]:CODE TEXT[:times=N], repeatable; STEP is MAIL, RCPT or DOT;\n"
+        "PATTERN matches the address; N times for each address, then no more",
+    )
+    parser.add_argument("--pause-dot", type=float, default=0, help="seconds before the dot's reply")
+    asyncio.run(serve(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
