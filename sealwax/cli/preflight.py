@@ -9,18 +9,16 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 
 from sealwax import clock
 from sealwax.cli.child import LifeLock
 from sealwax.cli.output import say
-from sealwax.cli.supervisor import BEYOND_DRAIN_S
-from sealwax.config import Address, Settings
+from sealwax.config import Address
 from sealwax.errors import ConfigurationError, OwnedElsewhereError, StorageFullError
 from sealwax.store.processes import NAMES, ProcessFiles
 
-# Below it not even outcomes of mail on the wire could be stored for long.
-_LEAST_FREE_BYTES = 64 << 20
 _LOOK_EVERY_S = 0.1
 
 
@@ -50,13 +48,12 @@ def check_directory(data_dir: Path) -> None:
         )
 
 
-def check_disk(settings: Settings) -> None:
-    """Raises StorageFullError where there is no room to work in."""
-    free = shutil.disk_usage(settings.data_dir).free
-    least = min(_LEAST_FREE_BYTES, settings.min_free_bytes)
+def check_disk(data_dir: Path, least: int) -> None:
+    """Raises StorageFullError where fewer than `least` bytes are free."""
+    free = shutil.disk_usage(data_dir).free
     if free < least:
         raise StorageFullError(
-            f"the disk of {settings.data_dir} is full ({free >> 20} MB free, at least "
+            f"the disk of {data_dir} is full ({free >> 20} MB free, at least "
             f"{least >> 20} MB are needed): free some room, or set SEALWAX_DATA_DIR"
         )
 
@@ -78,18 +75,17 @@ def only_supervisor(data_dir: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def wait_for_survivors(settings: Settings) -> None:
+def wait_for_survivors(data_dir: Path, patience: timedelta) -> None:
     """Waits for processes of a supervisor that was killed; they got SIGTERM and drain.
 
     Raises:
-        OwnedElsewhereError: One of them has not ended in `drain` + 15 s.
+        OwnedElsewhereError: One of them has not ended in that time.
     """
-    patience_s = settings.drain.total_seconds() + BEYOND_DRAIN_S
-    deadline = clock.monotonic() + patience_s
-    files = ProcessFiles(settings.data_dir)
+    deadline = clock.monotonic() + patience.total_seconds()
+    files = ProcessFiles(data_dir)
     said: list[str] = []
     while True:
-        alive = [name for name in NAMES if LifeLock(settings.data_dir, name).is_held()]
+        alive = [name for name in NAMES if LifeLock(data_dir, name).is_held()]
         if not alive:
             break
         if clock.monotonic() > deadline:
@@ -99,10 +95,10 @@ def wait_for_survivors(settings: Settings) -> None:
             said = alive
             say(
                 f"Processes of the last start still end their work ({', '.join(alive)}); waiting "
-                f"for them, at most {patience_s:.0f} s."
+                f"for them, at most {patience.total_seconds():.0f} s."
             )
         time.sleep(_LOOK_EVERY_S)
-    for path in (settings.data_dir / "run").glob("*.*"):
+    for path in (data_dir / "run").glob("*.*"):
         # What a crash of the whole machine left: none of these processes lives.
         if path.suffix in (".pid", ".ready"):
             path.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from types import FrameType
 
 import structlog
@@ -22,7 +23,12 @@ _AFTER_A_FAILED_START_S = 1.0
 _SAY_NOT_READY_AFTER_S = 30.0
 # A process ends within `drain`; what is left then has hung. Kubernetes gets the same sum as
 # terminationGracePeriodSeconds (R15).
-BEYOND_DRAIN_S = 15.0
+_BEYOND_DRAIN = timedelta(seconds=15)
+
+
+def patience(settings: Settings) -> timedelta:
+    """How long a process that was asked to end may take."""
+    return settings.drain + _BEYOND_DRAIN
 
 
 @dataclass(slots=True)
@@ -51,7 +57,7 @@ class Supervisor:
         programs: Mapping[str, Sequence[str]] = ARGUMENTS,
     ) -> None:
         self._data_dir = settings.data_dir
-        self._patience_s = settings.drain.total_seconds() + BEYOND_DRAIN_S
+        self._patience_s = patience(settings).total_seconds()
         self._environment = environment
         self._files = ProcessFiles(settings.data_dir)
         self._on_ready = on_ready
@@ -111,7 +117,10 @@ class Supervisor:
         process, charge.process = charge.process, None
         if process is None:
             return
-        self._files.clear(charge.name, process.pid)
+        if self._asked:
+            # Else the files stay until the next start writes them anew: whoever reads a pid always
+            # finds one.
+            self._files.clear(charge.name, process.pid)
         said = logger.info if self._asked and process.returncode == 0 else logger.error
         said("ended", name=charge.name, pid=process.pid, how=_how(process.returncode))
 

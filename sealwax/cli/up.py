@@ -2,20 +2,25 @@
 
 import inspect
 import os
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from sealwax.cli import preflight
+from sealwax.cli.child import ARGUMENTS
 from sealwax.cli.output import say
-from sealwax.cli.supervisor import Supervisor
+from sealwax.cli.supervisor import Supervisor, patience
 from sealwax.config import Settings, child_environment, start
 from sealwax.config.table import SETTINGS
 from sealwax.errors import ConfigurationError
 from sealwax.store.relational import Store, StoreAwayError, open_store
 
+# Below it not even outcomes of mail on the wire could be stored for long.
+_LEAST_FREE_BYTES = 64 << 20
 _OPERATOR = "operator"
 _FIRST = "first"
 _OF_UP = {setting.key: setting for setting in SETTINGS if setting.of_up}
@@ -29,7 +34,7 @@ def up(**flags: str | None) -> None:
     given = {_OF_UP[key].name: text for key, text in flags.items() if text is not None}
     settings = start("up", given)
     try:
-        _run(settings, child_environment(given, settings))
+        run(settings, child_environment(given, settings))
     except OSError as error:
         raise ConfigurationError(f"cannot start: {error}") from error
 
@@ -50,16 +55,31 @@ def _flag(key: str) -> inspect.Parameter:
 up.__signature__ = inspect.Signature([_flag(key) for key in _OF_UP])  # type: ignore[attr-defined] # read by inspect.signature
 
 
-def _run(settings: Settings, environment: dict[str, str]) -> None:
+def run(
+    settings: Settings,
+    environment: Mapping[str, str],
+    programs: Mapping[str, Sequence[str]] = ARGUMENTS,
+) -> None:
+    """Checks that the platform may start, and runs it until it is stopped.
+
+    Args:
+        settings: Of this process.
+        environment: Of the processes that are started.
+        programs: What Python is started with, by name.
+
+    Raises:
+        SealwaxError: It may not start; nothing was started.
+    """
     preflight.check_directory(settings.data_dir)
-    preflight.check_disk(settings)
+    preflight.check_disk(settings.data_dir, min(_LEAST_FREE_BYTES, settings.min_free_bytes))
     with preflight.only_supervisor(settings.data_dir):
-        preflight.wait_for_survivors(settings)
+        preflight.wait_for_survivors(settings.data_dir, patience(settings))
         preflight.check_flows(settings.data_dir)
         preflight.check_port(settings.http)
         with closing(open_store(settings.relational)) as store:
             write_operator_key(store, settings.operator_key_file)
-            Supervisor(settings, environment, lambda: _announce(settings, store)).run()
+            ready = partial(_announce, settings, store)
+            Supervisor(settings, environment, ready, programs).run()
 
 
 def write_operator_key(store: Store, path: Path) -> None:
