@@ -1,0 +1,1 @@
+"""The SMTP engine as a sink, and its replies as a source."""

@@ -1,0 +1,121 @@
+"""Between the dataflow and the SMTP engine: jobs in, results out, sessions held until durable."""
+
+import heapq
+import threading
+from collections import deque
+from concurrent.futures import Future
+from itertools import count
+
+from connectors.log.outcomes import OutcomeWriter
+from connectors.smtp import outcomes
+from connectors.smtp.items import Attempted, Fact, Send, Tick
+from sealwax import clock
+from sealwax.smtp.engine import Job, Result
+from sealwax.smtp.route import Routes
+
+# The process counts as stalled when sessions work and none has ended for this long.
+_STALLED_AFTER_S = 5.0
+
+
+class SmtpBridge:
+    """Turns decisions into jobs and results into facts. Thread-safe.
+
+    A session that has a result waits on the future that `on_result` returns, until the outcome of
+    its message is durable (R2): so a crash doubles at most one message a session.
+    """
+
+    def __init__(self, writer: OutcomeWriter, routes: Routes) -> None:
+        self._writer = writer
+        self._routes = routes
+        self._facts: deque[tuple[str, Fact]] = deque()
+        self._held: dict[int, Future[None]] = {}
+        self._ids = count()
+        self._ended_at = clock.monotonic()
+        self._in_sessions = 0
+        self._lock = threading.Lock()
+
+    def job(self, send: Send) -> Job:
+        """What the engine needs to know for an attempt."""
+        with self._lock:
+            if not self._in_sessions:
+                self._ended_at = clock.monotonic()
+            self._in_sessions += 1
+        delivery = send.queued.delivery
+        return Job(
+            handle=send,
+            site=send.queued.site,
+            domain=delivery.rcpt_domain,
+            route=self._routes.route(delivery.rcpt_domain),
+            source_ip=delivery.source_ip,
+            reverse_path=delivery.reverse_path,
+            rcpt=delivery.rcpt,
+            message=delivery.message,
+        )
+
+    def on_result(self, job: Job, result: Result) -> Future[None]:
+        """Called by the engine; the future ends when the outcome is durable."""
+        send: Send = job.handle
+        held: Future[None] = Future()
+        with self._lock:
+            self._in_sessions -= 1
+        self._ended_at = clock.monotonic()
+        attempted = Attempted(send, result, next(self._ids))
+        if result.accepted:
+            topic, entry = outcomes.delivered(send, result)
+
+            def durable() -> None:
+                held.set_result(None)
+                self._facts.append((send.queued.site, attempted))
+
+            self._writer.write([(topic, [entry])], [send.queued.source], durable)
+        else:
+            self._held[attempted.attempt_id] = held
+            self._facts.append((send.queued.site, attempted))
+        return held
+
+    def release(self, attempt_id: int) -> None:
+        """Lets the session of an attempt go on; its outcome is durable."""
+        self._held.pop(attempt_id).set_result(None)
+
+    def take_facts(self, most: int) -> list[tuple[str, Fact]]:
+        """Facts for the lanes, oldest first, each once."""
+        taken = []
+        for _ in range(min(most, len(self._facts))):
+            try:
+                taken.append(self._facts.popleft())
+            except IndexError:
+                break  # another worker took it
+        return taken
+
+    @property
+    def busy(self) -> bool:
+        """Whether facts wait, sessions wait for an outcome, or outcomes for the log."""
+        return bool(self._facts or self._held or self._writer.pending)
+
+    def stalled(self) -> bool:
+        """Whether sessions work but none has ended for a while."""
+        return self._in_sessions > 0 and clock.monotonic() - self._ended_at > _STALLED_AFTER_S
+
+
+class Timers:
+    """The ticks that lanes asked for: one heap for all lanes of a process. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, str]] = []
+        self._lock = threading.Lock()
+
+    def wake(self, at_ms: float, site: str) -> None:
+        """Asks for a Tick of `site` at a monotonic time in milliseconds."""
+        with self._lock:
+            heapq.heappush(self._heap, (at_ms, site))
+
+    def take_due(self, now_ms: float) -> list[tuple[str, Fact]]:
+        """The ticks whose time has come."""
+        due: list[tuple[str, Fact]] = []
+        if not self._heap or self._heap[0][0] > now_ms:
+            return due
+        with self._lock:
+            while self._heap and self._heap[0][0] <= now_ms:
+                site = heapq.heappop(self._heap)[1]
+                due.append((site, Tick(site)))
+        return due

@@ -1,0 +1,87 @@
+"""What passes between the log, the lanes and the SMTP engine."""
+
+from typing import NamedTuple
+
+from sealwax.model.delivery import Delivery, Position
+from sealwax.model.event import Kind, Wait
+from sealwax.smtp.engine import Result
+
+
+class Queued(NamedTuple):
+    """A message that was read and waits for an attempt; `source` is the record to settle."""
+
+    site: str
+    delivery: Delivery
+    source: Position
+
+
+class Send(NamedTuple):
+    """A lane's decision: hand this message to a session.
+
+    Attributes:
+        queued: The message.
+        attempt: Number of the attempt, from 1.
+        waits: Its waits since the last stored outcome.
+        granted_ms: When the lane decided, wall clock.
+        limits: The limits in force, for the outcome.
+    """
+
+    queued: Queued
+    attempt: int
+    waits: tuple[Wait, ...]
+    granted_ms: int
+    limits: tuple[tuple[str, str], ...]
+
+
+class Attempted(NamedTuple):
+    """A session is done with a message.
+
+    Attributes:
+        send: What it was given.
+        result: What came of it. Where it was accepted the outcome is durable already.
+        attempt_id: The session that waits for the outcome to become durable.
+    """
+
+    send: Send
+    result: Result
+    attempt_id: int
+
+
+class Tick(NamedTuple):
+    """Time has come for something that a lane planned."""
+
+    site: str
+
+
+class Verdict(NamedTuple):
+    """A lane's decision after an attempt that did not deliver.
+
+    Attributes:
+        kind: deferred, bounced or expired.
+        attempted: The attempt.
+        not_before_ms: When a deferred message may be tried again.
+    """
+
+    kind: Kind
+    attempted: Attempted
+    not_before_ms: int = 0
+
+
+class Postpone(NamedTuple):
+    """A lane's decision: wait in a delay topic, without an attempt.
+
+    Attributes:
+        queued: The message.
+        waits: Its waits since the last stored outcome.
+        at_ms: When the lane decided, wall clock.
+        not_before_ms: When it may be sent.
+    """
+
+    queued: Queued
+    waits: tuple[Wait, ...]
+    at_ms: int
+    not_before_ms: int
+
+
+Fact = Queued | Attempted | Tick
+Decision = Send | Verdict | Postpone

@@ -1,0 +1,209 @@
+"""One lane: what waits for a site, and the sessions that work for it.
+
+Decisions are sealwax.policy's; this file keeps their state and hands out their results. Nothing
+here is part of a snapshot: what waits is unsettled in the log and is read again after a crash, and
+sessions and rates start anew.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from bytewax.operators import StatefulBatchLogic
+from typing_extensions import override
+
+from connectors.smtp.items import Attempted, Decision, Fact, Postpone, Queued, Send, Tick, Verdict
+from flows.operators.waiting import Waiting, WaitingQueue
+from sealwax.model.event import Cause, Kind, Wait
+from sealwax.policy.delay import IN_MEMORY_MS
+from sealwax.policy.lane import LaneSettings, grant
+from sealwax.policy.parking import next_slot, per_minute, slot_start_ms
+from sealwax.policy.retry import Bounce, Expire, Retry, RetrySettings, fate_of
+
+# A lane with nothing to remember is let go of after this.
+_IDLE_MS = 600_000
+_NEVER = float("inf")
+_RULE = {Cause.RATE: "rate", Cause.CONNECTIONS: "connections"}
+
+
+class Clock(Protocol):
+    """The two clocks of sealwax.clock."""
+
+    def now_ms(self) -> int:
+        """Wall clock, milliseconds since 1970."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that no one sets."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LanePorts:
+    """What every lane of a process is given.
+
+    Attributes:
+        limits: Site -> its limits.
+        retry: The retry schedule.
+        clock: The clocks.
+        draw: A number in [0, 1).
+        wake: Asks for a Tick of a site at a monotonic time in milliseconds.
+        stalled: Whether nothing moves in the whole process (own network, log away): then nobody
+            is moved to a delay topic for having waited.
+    """
+
+    limits: Callable[[str], LaneSettings]
+    retry: RetrySettings
+    clock: Clock
+    draw: Callable[[], float]
+    wake: Callable[[float, str], None]
+    stalled: Callable[[], bool]
+
+
+class Lane(StatefulBatchLogic[Fact, Decision, None]):
+    """The lane of one site: takes facts, answers with decisions."""
+
+    def __init__(self, ports: LanePorts) -> None:
+        self._ports = ports
+        self._site = ""
+        self._settings = LaneSettings()
+        self._queue = WaitingQueue()
+        self._open_sessions = 0
+        self._horizon_ms = -_NEVER
+        self._blocked_by = Cause.QUEUE
+        self._tick_at_ms = _NEVER
+        self._active_at_ms = 0.0
+        self._planned: dict[int, int] = {}
+        self._ended_ms: deque[float] = deque(maxlen=1_000)
+
+    @override
+    def on_batch(self, values: list[Fact]) -> tuple[Iterable[Decision], bool]:
+        now_ms = self._ports.clock.now_ms()
+        mono_ms = self._ports.clock.monotonic() * 1000
+        decisions: list[Decision] = []
+        for fact in values:
+            match fact:
+                case Queued():
+                    self._take(fact, now_ms, decisions)
+                case Attempted():
+                    self._judge(fact, now_ms, mono_ms, decisions)
+                case Tick():
+                    self._tick_at_ms = _NEVER
+        self._queue.promote(now_ms)
+        again_at_ms = self._send(now_ms, mono_ms, decisions)
+        self._park(now_ms, mono_ms, decisions)
+        if decisions:
+            self._active_at_ms = mono_ms
+        return decisions, self._plan(again_at_ms, now_ms, mono_ms)
+
+    @override
+    def snapshot(self) -> None:
+        """Nothing: see the top of this file."""
+
+    def _take(self, queued: Queued, now_ms: int, decisions: list[Decision]) -> None:
+        if not self._site:
+            self._site = queued.site
+            self._settings = self._ports.limits(queued.site)
+        not_before_ms = queued.delivery.not_before_ms
+        if not_before_ms - now_ms > IN_MEMORY_MS:
+            decisions.append(self._postpone(Waiting(queued, now_ms), now_ms, not_before_ms))
+        else:
+            self._queue.add(queued, now_ms)
+
+    def _judge(
+        self, fact: Attempted, now_ms: int, mono_ms: float, decisions: list[Decision]
+    ) -> None:
+        self._open_sessions -= 1
+        self._ended_ms.append(mono_ms)
+        if fact.result.accepted:
+            return
+        fate = fate_of(
+            self._ports.retry,
+            fact.result.reply,
+            attempts=fact.send.attempt,
+            give_up_at_ms=fact.send.queued.delivery.give_up_at_ms,
+            now_ms=now_ms,
+            draw=self._ports.draw(),
+        )
+        match fate:
+            case Bounce():
+                decisions.append(Verdict(Kind.BOUNCED, fact))
+            case Expire():
+                decisions.append(Verdict(Kind.EXPIRED, fact))
+            case Retry(not_before_ms):
+                decisions.append(Verdict(Kind.DEFERRED, fact, not_before_ms))
+
+    def _send(self, now_ms: int, mono_ms: float, decisions: list[Decision]) -> float | None:
+        granted = grant(
+            self._settings,
+            waiting=self._queue.ready,
+            open_sessions=self._open_sessions,
+            horizon_ms=self._horizon_ms,
+            now_ms=mono_ms,
+        )
+        self._horizon_ms = granted.horizon_ms
+        for _ in range(granted.messages):
+            waiting = self._queue.pop()
+            queued = waiting.queued
+            waits = self._waits(waiting, now_ms)
+            attempt = queued.delivery.attempt + 1
+            decisions.append(Send(queued, attempt, waits, now_ms, self._settings.named()))
+        self._open_sessions += granted.messages
+        self._blocked_by = granted.blocked_by
+        return granted.again_at_ms
+
+    def _park(self, now_ms: int, mono_ms: float, decisions: list[Decision]) -> None:
+        """Moves to a delay topic what has waited for the lane's limits for too long."""
+        longest_ms = self._settings.max_waiting_ms
+        oldest_ms = self._queue.oldest_ready_ms
+        if oldest_ms is None or now_ms - oldest_ms < longest_ms or self._ports.stalled():
+            return
+        room = per_minute(self._ended_ms, mono_ms)
+        self._planned = {m: n for m, n in self._planned.items() if m * 60_000 >= now_ms}
+        while oldest_ms is not None and now_ms - oldest_ms >= longest_ms:
+            minute = next_slot(self._planned, per_minute=room, now_ms=now_ms)
+            self._planned[minute] = self._planned.get(minute, 0) + 1
+            not_before_ms = slot_start_ms(minute, self._ports.draw())
+            decisions.append(self._postpone(self._queue.pop_oldest(), now_ms, not_before_ms))
+            oldest_ms = self._queue.oldest_ready_ms
+
+    def _postpone(self, waiting: Waiting, now_ms: int, not_before_ms: int) -> Postpone:
+        return Postpone(waiting.queued, self._waits(waiting, now_ms), now_ms, not_before_ms)
+
+    def _waits(self, waiting: Waiting, now_ms: int) -> tuple[Wait, ...]:
+        """Accounts for the time since the last outcome: planned wait, way here, the lane."""
+        delivery = waiting.queued.delivery
+        since_ms = delivery.since_ms
+        due_ms = max(since_ms, min(delivery.not_before_ms, now_ms))
+        ready_ms = max(due_ms, min(waiting.ready_ms, now_ms))
+        cause = self._blocked_by
+        return (
+            *delivery.waits,
+            Wait(Cause.RETRY, "retry.delays", due_ms - since_ms),
+            Wait(Cause.QUEUE, "", ready_ms - due_ms),
+            Wait(cause, f"site:{self._site}.{_RULE.get(cause, cause)}", now_ms - ready_ms),
+        )
+
+    def _plan(self, again_at_ms: float | None, now_ms: int, mono_ms: float) -> bool:
+        """Asks for the next tick; True where the lane has nothing left to remember."""
+        if self._queue.empty and not self._open_sessions:
+            if mono_ms - self._active_at_ms >= _IDLE_MS:
+                return self.DISCARD
+            wake_ms = self._active_at_ms + _IDLE_MS
+        else:
+            wake_ms = again_at_ms if again_at_ms is not None else _NEVER
+            for due_ms in (self._queue.next_due_ms, self._longest_wait_ends_ms(now_ms)):
+                if due_ms is not None:
+                    wake_ms = min(wake_ms, mono_ms + max(1, due_ms - now_ms))
+        if wake_ms < self._tick_at_ms:
+            self._tick_at_ms = wake_ms
+            self._ports.wake(wake_ms, self._site)
+        return self.RETAIN
+
+    def _longest_wait_ends_ms(self, now_ms: int) -> int | None:
+        oldest_ms = self._queue.oldest_ready_ms
+        if oldest_ms is None:
+            return None
+        # While all is stalled nobody is parked: look again in a second.
+        return max(oldest_ms + self._settings.max_waiting_ms, now_ms + 1_000)

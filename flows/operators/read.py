@@ -1,0 +1,38 @@
+"""Reading ready and retry records: bytes in, messages by site out."""
+
+from collections.abc import Callable
+
+from connectors.log.dead import dead_entry
+from connectors.log.outcomes import OutcomeWriter
+from connectors.log.port import Record
+from connectors.log.source import SourceItem
+from connectors.records import decode_deliveries
+from connectors.smtp.items import Queued
+from sealwax.errors import UnreadableRecordError
+from sealwax.model.delivery import Position
+from sealwax.model.topics import DEAD
+
+
+class ReadDeliveries:
+    """Decodes a batch of records into (site, message); what cannot be read goes to `email.dead`."""
+
+    def __init__(self, site: Callable[[str], str], writer: OutcomeWriter) -> None:
+        self._site = site
+        self._writer = writer
+
+    def __call__(self, items: list[SourceItem]) -> list[tuple[str, Queued]]:
+        """The messages of these records, keyed by the site of their recipient's domain."""
+        records = [item.record for item in items]
+        messages = []
+        decoded = decode_deliveries([record.value or b"" for record in records])
+        for record, delivery in zip(records, decoded, strict=True):
+            source = Position(record.topic, record.partition, record.offset)
+            if isinstance(delivery, UnreadableRecordError):
+                self._bury(record, source, delivery)
+            else:
+                site = self._site(delivery.rcpt_domain)
+                messages.append((site, Queued(site, delivery, source)))
+        return messages
+
+    def _bury(self, record: Record, source: Position, error: UnreadableRecordError) -> None:
+        self._writer.write([(DEAD, [dead_entry(record, error.reason, error.detail)])], [source])

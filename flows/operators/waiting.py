@@ -1,0 +1,103 @@
+"""The messages that wait in a lane, in the order in which they go."""
+
+import heapq
+from collections import deque
+from dataclasses import dataclass
+
+from connectors.smtp.items import Queued
+from sealwax.model.topics import Stream
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A message in a lane.
+
+    Attributes:
+        queued: The message.
+        arrived_ms: When the lane saw it, wall clock.
+        gone: Whether it left already; queues drop it when they come upon it.
+    """
+
+    queued: Queued
+    arrived_ms: int
+    gone: bool = False
+
+    @property
+    def ready_ms(self) -> int:
+        """Since when nothing but the lane's limits keeps it."""
+        return max(self.arrived_ms, self.queued.delivery.not_before_ms)
+
+
+class WaitingQueue:
+    """Transactional before marketing, and older mail before newer, so that retries come first."""
+
+    def __init__(self) -> None:
+        self._ready: list[tuple[bool, int, int, Waiting]] = []
+        self._later: list[tuple[int, int, Waiting]] = []
+        self._arrivals: deque[Waiting] = deque()
+        self._sequence = 0
+        self._ready_count = 0
+
+    @property
+    def ready(self) -> int:
+        """Messages that could go now."""
+        return self._ready_count
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits at all."""
+        return not self._ready_count and not self._later
+
+    @property
+    def next_due_ms(self) -> int | None:
+        """When the next message that may not go yet may go."""
+        return self._later[0][0] if self._later else None
+
+    @property
+    def oldest_ready_ms(self) -> int | None:
+        """Since when the message waits that became ready first."""
+        self._drop_gone()
+        return self._arrivals[0].ready_ms if self._arrivals else None
+
+    def add(self, queued: Queued, now_ms: int) -> None:
+        """Takes a message in."""
+        waiting = Waiting(queued, now_ms)
+        if queued.delivery.not_before_ms > now_ms:
+            self._sequence += 1
+            heapq.heappush(self._later, (queued.delivery.not_before_ms, self._sequence, waiting))
+        else:
+            self._make_ready(waiting)
+
+    def promote(self, now_ms: int) -> None:
+        """Makes those ready whose time has come."""
+        while self._later and self._later[0][0] <= now_ms:
+            self._make_ready(heapq.heappop(self._later)[2])
+
+    def pop(self) -> Waiting:
+        """The message that goes next; `ready` must not be 0."""
+        while True:
+            waiting = heapq.heappop(self._ready)[3]
+            if not waiting.gone:
+                return self._leave(waiting)
+
+    def pop_oldest(self) -> Waiting:
+        """The message that became ready first; `ready` must not be 0."""
+        self._drop_gone()
+        return self._leave(self._arrivals.popleft())
+
+    def _leave(self, waiting: Waiting) -> Waiting:
+        waiting.gone = True
+        self._ready_count -= 1
+        return waiting
+
+    def _make_ready(self, waiting: Waiting) -> None:
+        delivery = waiting.queued.delivery
+        marketing = delivery.stream == Stream.MARKETING
+        self._sequence += 1
+        heapq.heappush(self._ready, (marketing, delivery.accepted_at_ms, self._sequence, waiting))
+        self._arrivals.append(waiting)
+        self._ready_count += 1
+
+    def _drop_gone(self) -> None:
+        while self._arrivals and self._arrivals[0].gone:
+            self._arrivals.popleft()
