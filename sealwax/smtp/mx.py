@@ -22,6 +22,7 @@ from sealwax.smtp.settings import SmtpSettings
 _MOST_CACHED = 100_000
 _SHORTEST_S = 30.0
 _LONGEST_S = 3600.0
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last 32 bits
 
 T = TypeVar("T")
 
@@ -168,6 +169,11 @@ class MxResolver:
 def is_public(ip: str) -> bool:
     """Whether an MX look-up may lead there: never back to ourselves or into our own networks."""
     address = ipaddress.ip_address(ip)
+    if isinstance(address, ipaddress.IPv6Address):
+        embedded = address.ipv4_mapped or address.sixtofour
+        if address in _NAT64:
+            embedded = ipaddress.IPv4Address(address.packed[-4:])
+        address = embedded or address
     return address.is_global and not address.is_multicast
 
 

@@ -70,6 +70,9 @@ class SmtpSettings:
             raise ConfigurationError("EHLO needs a name: set SEALWAX_EHLO_NAME")
         for field in fields(self):
             value = getattr(self, field.name)
-            too_small = value <= timedelta() if isinstance(value, timedelta) else value == 0
-            if too_small and not isinstance(value, bool) and value != ():
+            if isinstance(value, timedelta):
+                too_small = value <= timedelta()
+            else:
+                too_small = type(value) is int and value <= 0  # a bool is no number here
+            if too_small:
                 raise ConfigurationError(f"{field.name} of SMTP must be above zero, not {value}")

@@ -111,7 +111,8 @@ class Wire(SMTPProtocol):
             self._end(SMTPResponseException(_NO_CODE, "a reply that nothing asked for"))
         elif len(self._buffer) > MAX_RESPONSE_LENGTH:
             self._end(SMTPResponseException(_NO_CODE, "a reply without end"))
-        self._wake()
+        if self._replies or self._fault:
+            self._wake()
 
     def _end(self, fault: SMTPResponseException) -> None:
         self._fault = self._fault or fault

@@ -9,7 +9,7 @@ its 250. Of refusals that --reply asks for nothing is stored.
 
 import argparse
 import asyncio
-import datetime
+import datetime as dt
 import email.parser
 import email.policy
 import fnmatch
@@ -56,6 +56,8 @@ class Rule:
 class Keeper:
     """aiosmtpd's handler: refuses by the rules, keeps the rest."""
 
+    # ruff: noqa: ARG002 - aiosmtpd decides what its hooks are given
+
     def __init__(self, directory: Path, rules: list[Rule], pause_dot_s: float) -> None:
         self._directory = directory
         self._rules = rules
@@ -76,7 +78,12 @@ class Keeper:
         return None
 
     async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
-        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+        self,
+        server: SMTP,
+        session: Session,
+        envelope: Envelope,
+        hostname: str,
+        responses: list[str],
     ) -> list[str]:
         session.host_name = hostname
         return [responses[0], "250-PIPELINING", "250-ENHANCEDSTATUSCODES", *responses[1:]]
@@ -168,14 +175,16 @@ async def serve(arguments: argparse.Namespace) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     bound = server.sockets[0].getsockname()
-    since = datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="seconds")
+    since = dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds")
     say(f"listening on {bound[0]}:{bound[1]}, mail goes to {arguments.dir}, since {since}")
     await stop.wait()
     server.close()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--listen", default="127.0.0.1:2525", help="host:port; port 0 = any free")
     parser.add_argument("--dir", type=Path, default=Path("sink-mail"))
     parser.add_argument("--tls", action="store_true", help="offer STARTTLS, self-signed")

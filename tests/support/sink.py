@@ -39,7 +39,11 @@ class Sink:
         file = self.directory / "index.jsonl"
         if not file.exists():
             return []
-        return [json.loads(line) for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        return [
+            json.loads(line)
+            for line in file.read_text().splitlines(keepends=True)
+            if line.endswith("\n")
+        ]
 
     def message(self, entry: dict[str, Any]) -> bytes:
         """The bytes of a message of the index."""
@@ -58,11 +62,15 @@ class Sink:
 def running_sink(directory: Path, *options: str, listen: str = "127.0.0.1:0") -> Iterator[Sink]:
     """Runs the sink with `options` of its command line until the block ends."""
     directory.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, _SCRIPT, "--listen", listen, "--dir", directory, *options]
+    command = [sys.executable, str(_SCRIPT), "--listen", listen, "--dir", str(directory), *options]
     with (directory / "sink.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
-        host, port = wait_until(lambda: _bound(directory / "sink.log", process), 20, "the sink to listen")
+        bound = wait_until(
+            lambda: _bound(directory / "sink.log", process), 20, "the sink to listen"
+        )
+        assert bound is not None
+        host, port = bound
         yield Sink(host, port, directory, process.pid)
     finally:
         process.terminate()

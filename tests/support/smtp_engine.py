@@ -1,6 +1,5 @@
 """An SMTP engine for tests, which collects what it is told."""
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -36,8 +35,10 @@ class EngineUnderTest:
         self.held: list[Future[None]] = []
         self.hold = False
         self.may_send: Callable[[], bool] = lambda: True
-        self._arrived = threading.Condition()
-        self.engine = SmtpEngine(settings, self._on_result, lambda: self.may_send(), Random(1))
+        self.engine = SmtpEngine(settings, self._on_result, self._may_send, Random(1))
+
+    def _may_send(self) -> bool:
+        return self.may_send()
 
     def _on_result(self, job: Job, result: Result) -> "Future[None]":
         future: Future[None] = Future()

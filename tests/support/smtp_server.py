@@ -26,21 +26,22 @@ class Bye:
     text: str
 
 
-Step = str | Act | Bye
+Answer = str | Act | Bye
+Step = Answer | tuple[Answer, ...]  # a tuple: one after the other, the last one again and again
 
 
 @dataclass(frozen=True)
 class Script:
     """What one connection is answered; the default takes every message."""
 
-    banner: Step = "220 mx.test ESMTP"
-    ehlo: Step = "250-mx.test\r\n250-SIZE 1000000\r\n250 PIPELINING"
-    helo: Step = "250 mx.test"
-    starttls: Step = "220 go"
+    banner: Answer = "220 mx.test ESMTP"
+    ehlo: Answer = "250-mx.test\r\n250-SIZE 1000000\r\n250 PIPELINING"
+    helo: Answer = "250 mx.test"
+    starttls: Answer = "220 go"
     mail: Step = "250 2.1.0 ok"
     rcpt: Step = "250 2.1.5 ok"
     data: Step = "354 go"
-    dot: Step = "250 2.0.0 taken"
+    dot: Answer = "250 2.0.0 taken"
     rset: Step = "250 2.0.0 ok"
     pause_dot_s: float = 0
     read_slowly: bool = False
@@ -128,6 +129,9 @@ class ScriptedServer:
                     return
                 continue
             step = getattr(script, verb, "502 5.5.1 what?")
+            if isinstance(step, tuple):
+                asked = sum(one.partition(" ")[0].lower() == verb for one in connection.lines)
+                step = step[min(asked, len(step)) - 1]
             if not await self._do(step, writer):
                 return
             if verb == "data" and isinstance(step, str) and step.startswith("354"):
@@ -152,11 +156,13 @@ class ScriptedServer:
         connection.tls = True
         return True
 
-    async def _do(self, step: Step, writer: asyncio.StreamWriter) -> bool:
+    async def _do(self, step: Answer, writer: asyncio.StreamWriter) -> bool:
         """Whether the connection goes on."""
         match step:
             case str():
-                writer.write(f"{step}\r\n".encode("latin-1"))
+                for line in step.split("\r\n"):  # one packet a line, as some servers do
+                    writer.write(f"{line}\r\n".encode("latin-1"))
+                    await asyncio.sleep(0)
                 await writer.drain()
                 return True
             case Bye(text):
@@ -164,6 +170,8 @@ class ScriptedServer:
                 return False
             case Act.SILENCE:
                 await asyncio.Event().wait()
+            case Act.CLOSE | Act.GARBAGE_TLS:
+                pass
         return False
 
     def start(self) -> None:

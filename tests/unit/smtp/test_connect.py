@@ -23,7 +23,14 @@ def test_self_signed_tls_is_spoken():
 
 @pytest.mark.parametrize(
     "starttls",
-    [Act.GARBAGE_TLS, Act.CLOSE, Act.SILENCE, "454 4.7.0 not now", Bye("220 go"), "220 go\r\n250 smuggled"],
+    [
+        Act.GARBAGE_TLS,
+        Act.CLOSE,
+        Act.SILENCE,
+        "454 4.7.0 not now",
+        Bye("220 go"),
+        "220 go\r\n250 smuggled",
+    ],
 )
 def test_broken_tls_falls_back_to_clear_text_and_is_remembered(starttls):
     script = Script(ehlo=TLS_EHLO, starttls=starttls)

@@ -39,12 +39,11 @@ def test_session_that_the_peer_closed_is_replaced(last_words):
     assert not result.reused
 
 
-@pytest.mark.parametrize("answer", [Act.CLOSE, Act.SILENCE, Bye("421 4.7.0 enough on this connection")])
+@pytest.mark.parametrize(
+    "answer", [Act.CLOSE, Act.SILENCE, Bye("421 4.7.0 enough on this connection")]
+)
 def test_kept_session_that_does_not_answer_mail_is_replaced_once(answer):
-    class Fickle(str):
-        """Says 250 to the first MAIL of a connection, then what the test says."""
-
-    with scripted(lambda number: _good_for(1, answer)) as server, running_engine() as engine:
+    with scripted(Script(mail=("250 2.1.0 ok", answer))) as server, running_engine() as engine:
         first, second = engine.send(job(server.port), job(server.port))
     assert first.accepted
     assert second.accepted
@@ -117,9 +116,10 @@ def test_idle_session_of_another_host_makes_room():
 
 
 def test_drain_drops_what_is_before_the_dot_at_once():
-    with scripted(Script(data=Act.SILENCE)) as server, running_engine(
-        data_timeout=timedelta(seconds=60)
-    ) as engine:
+    with (
+        scripted(Script(data=Act.SILENCE)) as server,
+        running_engine(data_timeout=timedelta(seconds=60)) as engine,
+    ):
         engine.submit(job(server.port))
         wait_until(lambda: server.connections and "DATA" in server.connections[0].lines, 5, "DATA")
         assert engine.engine.drain() == []
@@ -140,9 +140,10 @@ def test_drain_waits_for_the_reply_to_the_dot_and_its_outcome():
 
 
 def test_drain_names_what_still_hangs_after_the_dot():
-    with scripted(Script(dot=Act.SILENCE)) as server, running_engine(
-        dot_timeout=timedelta(seconds=60), drain=timedelta(seconds=0.3)
-    ) as engine:
+    with (
+        scripted(Script(dot=Act.SILENCE)) as server,
+        running_engine(dot_timeout=timedelta(seconds=60), drain=timedelta(seconds=0.3)) as engine,
+    ):
         hanging = job(server.port)
         engine.submit(hanging)
         wait_until(lambda: server.messages, 5, "the message")
@@ -151,9 +152,10 @@ def test_drain_names_what_still_hangs_after_the_dot():
 
 
 def test_drain_waits_for_outcomes_that_are_not_durable_yet():
-    with scripted(Script(rcpt="550 5.1.1 no")) as server, running_engine(
-        drain=timedelta(seconds=0.2)
-    ) as engine:
+    with (
+        scripted(Script(rcpt="550 5.1.1 no")) as server,
+        running_engine(drain=timedelta(seconds=0.2)) as engine,
+    ):
         engine.hold = True
         engine.submit(job(server.port))
         engine.wait_for(1)
@@ -176,23 +178,8 @@ engine.start()
 engine.submit([job(1)])
 time.sleep(20)
 """
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
     assert run.returncode == 70, run.stderr
     assert "defect" in run.stdout + run.stderr
-
-
-def _good_for(messages, then):
-    """A script whose MAIL is answered well so many times."""
-
-    class Counting(Script):
-        @property
-        def mail(self):
-            count = object.__getattribute__(self, "__dict__").setdefault("asked", 0)
-            object.__getattribute__(self, "__dict__")["asked"] = count + 1
-            return "250 2.1.0 ok" if count < messages else then
-
-        @mail.setter
-        def mail(self, _):
-            pass
-
-    return Counting()

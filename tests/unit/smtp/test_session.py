@@ -85,7 +85,9 @@ def test_peer_that_refused_mail_but_goes_on_gets_nothing():
 
 @pytest.mark.parametrize("ehlo", [Script.ehlo, PLAIN_EHLO], ids=["pipelining", "in turn"])
 @pytest.mark.parametrize("step", ["banner", "ehlo", "mail", "rcpt", "data", "dot"])
-@pytest.mark.parametrize("answer", [Act.CLOSE, Act.SILENCE, Bye("421 4.3.2 going down"), "nonsense"])
+@pytest.mark.parametrize(
+    "answer", [Act.CLOSE, Act.SILENCE, Bye("421 4.3.2 going down"), "nonsense"]
+)
 def test_session_that_breaks_says_where_and_is_temporary(ehlo, step, answer):
     script = Script(**{"ehlo": ehlo, step: answer})
     with scripted(script) as server, running_engine() as engine:
