@@ -11,7 +11,7 @@ from sealwax.errors import SealwaxError
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 # The texts stand here and not in the docstrings of the verbs, so that `--help` imports none.
-_VERBS = (
+VERBS = (
     ("up", "sealwax.cli.up:up", "Start the whole platform on one data directory."),
     ("send", "sealwax.cli.send:send", "Send one email and print its id."),
     ("trace", "sealwax.cli.trace:trace", "Show everything that happened to an email."),
@@ -27,7 +27,7 @@ app = App(
     help="A self-hosted email sending platform.",
     version=lambda: version("sealwax"),
 )
-for _name, _where, _help in _VERBS:
+for _name, _where, _help in VERBS:
     app.command(_where, name=_name, help=_help)
 
 

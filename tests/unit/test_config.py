@@ -1,0 +1,129 @@
+"""Settings: what is read, what is refused, and that their page says the same."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from sealwax.config import Address, child_environment, load
+from sealwax.config.environment import warnings_of
+from sealwax.config.manual import manual
+from sealwax.config.table import SETTINGS
+from sealwax.errors import ConfigurationError
+from sealwax.model.topics import Stream
+from sealwax.smtp.route import Route
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch):
+    for setting in SETTINGS:
+        monkeypatch.delenv(setting.name, raising=False)
+
+
+def test_without_any_variable_the_documented_defaults_hold():
+    settings = load()
+    assert settings.data_dir == Path.cwd() / "sealwax-data"
+    assert settings.http == Address("127.0.0.1", 8025)
+    assert settings.routes.route("example.com") is None
+    assert settings.retry.delays_ms == (60_000, 300_000, 900_000, 3_600_000)
+    assert settings.give_up_after_ms(Stream.MARKETING) == 24 * 3_600_000
+    assert (settings.lane.connections, settings.lane.rate) == (20, None)
+    assert settings.smtp.dot_timeout == timedelta(minutes=10)
+    assert settings.smtp.ehlo_name
+    assert settings.log.segment_bytes == 128 << 20
+    assert settings.relational.url.endswith("sealwax-data/sealwax.db")
+    assert settings.unknown == ()
+
+
+def test_every_default_is_within_its_own_bounds():
+    for setting in SETTINGS:
+        setting.kind.parse(setting.default)
+
+
+def test_flags_win_over_variables_and_empty_ones_count_as_not_set(monkeypatch):
+    monkeypatch.setenv("SEALWAX_HTTP", "0.0.0.0:80")
+    monkeypatch.setenv("SEALWAX_RETRY_DELAYS", "")
+    settings = load({"SEALWAX_HTTP": "[::1]:8080"})
+    assert settings.http == Address("::1", 8080)
+    assert settings.http.url == "http://[::1]:8080"
+    assert len(settings.retry.delays_ms) == 4
+
+
+def test_an_api_that_listens_everywhere_is_reached_on_loopback():
+    assert load({"SEALWAX_HTTP": "0.0.0.0:80"}).http.url == "http://127.0.0.1:80"
+
+
+def test_routes_rates_and_sizes_are_read():
+    settings = load(
+        {
+            "SEALWAX_SMTP_ROUTES": "a.test=127.0.0.1:2525,*.b.test=[::1]:26",
+            "SEALWAX_RATE_PER_SITE": "100/s",
+            "SEALWAX_MIN_FREE": "2GB",
+        }
+    )
+    assert settings.routes.route("x.b.test") == Route("::1", 26)
+    assert settings.lane.rate is not None
+    assert settings.lane.rate.period_ms == 10
+    assert settings.accepting_log.min_free_bytes == 2 << 30
+    assert settings.log.min_free_bytes is None
+
+
+def test_the_reserve_is_the_larger_of_a_size_and_a_share(tmp_path):
+    assert load({"SEALWAX_DATA_DIR": str(tmp_path / "not" / "there")}).min_free_bytes >= 256 << 20
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "form"),
+    [
+        ("SEALWAX_HTTP", "8025", "host:port"),
+        ("SEALWAX_HTTP", "::1:8025", "host:port"),
+        ("SEALWAX_HTTP", "localhost:99999", "host:port"),
+        ("SEALWAX_SMTP_ROUTES", "example.test", "pattern=host:port"),
+        ("SEALWAX_RETRY_DELAYS", "1m,,5m", "1m,5m,1h"),
+        ("SEALWAX_DRAIN", "60", "a duration from 1s to 1h"),
+        ("SEALWAX_GIVE_UP_MARKETING", "8d", "from 1m to 7d"),
+        ("SEALWAX_CONNECTIONS_PER_SITE", "0", "from 1 to 1000"),
+        ("SEALWAX_RATE_PER_SITE", "0/s", "100/s or 5/m"),
+        ("SEALWAX_SEGMENT_BYTES", "128", "128MB"),
+        ("SEALWAX_EHLO_NAME", "mail example", "host name"),
+        ("SEALWAX_LOG_FORMAT", "xml", "text, json"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_name_itself_and_the_form(name, text, form):
+    with pytest.raises(ConfigurationError) as refused:
+        load({name: text})
+    assert name in str(refused.value)
+    assert repr(text) in str(refused.value)
+    assert form in str(refused.value)
+
+
+def test_an_unknown_variable_is_a_warning_that_names_the_nearest(monkeypatch):
+    monkeypatch.setenv("SEALWAX_RETRY_DELAY", "1m")
+    settings = load()
+    (warning,) = warnings_of(settings)
+    assert "SEALWAX_RETRY_DELAY " in warning
+    assert "SEALWAX_RETRY_DELAYS" in warning
+
+
+def test_children_get_the_same_settings_and_no_second_warning(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEALWAX_RETRY_DELAY", "1m")
+    given = {"SEALWAX_SMTP_PORT": "2525"}
+    environment = child_environment(given, load(given))
+    assert environment["SEALWAX_SMTP_PORT"] == "2525"
+    assert environment["SEALWAX_DATA_DIR"] == str(tmp_path / "sealwax-data")
+    assert "SEALWAX_RETRY_DELAY" not in environment
+
+
+def test_the_key_of_commands_is_the_operators_unless_one_is_set(tmp_path):
+    folder = {"SEALWAX_DATA_DIR": str(tmp_path)}
+    assert load(folder).api_key is None
+    (tmp_path / "operator.key").write_text("sw_a_b\n")
+    assert load(folder).api_key == "sw_a_b"
+    assert load({**folder, "SEALWAX_API_KEY": "sw_c_d"}).api_key == "sw_c_d"
+
+
+def test_the_settings_page_is_current():
+    assert (ROOT / "docs" / "settings.md").read_text() == manual()
