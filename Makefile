@@ -13,7 +13,7 @@ TOOLS ?= target/tools
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell $(p) -c \
   'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && command -v $(p))))
 
-RUST := $(wildcard Cargo.toml Cargo.lock rust-toolchain.toml) $(shell find rust_core -name '*.rs' -o -name Cargo.toml)
+RUST := $(wildcard Cargo.toml Cargo.lock rust-toolchain.toml) $(shell find rust_core 2>/dev/null -name '*.rs' -o -name Cargo.toml)
 
 # One profile for the module, the Rust tests and clippy, so that C code and macros are built once.
 CARGO_PROFILE := --release --locked
