@@ -82,6 +82,7 @@ def _console(*, colors: bool) -> ConsoleRenderer:
     # Plain tracebacks: the others print local variables, and those may be keys and addresses.
     return ConsoleRenderer(
         exception_formatter=structlog.dev.plain_traceback,
+        sort_keys=False,
         columns=[
             Column("", KeyValueColumnFormatter(cyan, "", reset, value_repr=str)),
             Column("timestamp", column(None, dim)),
