@@ -9,6 +9,7 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 TOOLS ?= target/tools
+CARGO_DENY := 0.20.2
 # The first that is 3.11 or newer; PYTHON=... chooses another one.
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell $(p) -c \
   'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && command -v $(p))))
@@ -119,4 +120,4 @@ $(VENV)/.built: $(VENV)/.made pyproject.toml constraints.txt $(RUST) | compiler
 $(TOOLS)/bin/cargo-deny: | compiler
 	@if command -v cargo-deny >/dev/null; then \
 	  mkdir -p $(TOOLS)/bin && ln -sf "$$(command -v cargo-deny)" $@; \
-	else cargo install --quiet --locked --root $(TOOLS) cargo-deny; fi
+	else cargo install --quiet --locked --root $(TOOLS) cargo-deny@$(CARGO_DENY); fi
