@@ -35,7 +35,7 @@ class FlowProcess:
         self.name = name
         self._files = ProcessFiles(data_dir)
         self._asked = threading.Event()
-        self._on_drain: list[Callable[[], None]] = []
+        self._on_drain: list[Callable[[], object]] = []
         self._on_close: list[Callable[[], None]] = []
         self._in_flight: list[Callable[[], bool]] = []
         self._draining = 0
@@ -68,7 +68,7 @@ class FlowProcess:
         """Until when this process owns its partitions, on the monotonic clock."""
         return self._ownership.valid_until()
 
-    def on_drain(self, hook: Callable[[], None]) -> None:
+    def on_drain(self, hook: Callable[[], object]) -> None:
         """Registers what ends work in flight when the process is asked to stop; may block."""
         self._draining += 1
         self._on_drain.append(hook)

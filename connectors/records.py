@@ -131,11 +131,11 @@ def _fields(delivery: Delivery) -> native.DeliveryFields:
 
 
 def _delivery(fields: native.DeliveryFields) -> Delivery:
-    *head, request, since_ms, waits, message = fields
+    request, since_ms, waits, message = fields[-4:]
     return Delivery(
-        *head,
-        Position(*request),
-        since_ms,
-        tuple(Wait(Cause(cause), rule, ms) for cause, rule, ms in waits),
-        message,
+        *fields[:-4],
+        request=Position(*request),
+        since_ms=since_ms,
+        waits=tuple(Wait(Cause(cause), rule, ms) for cause, rule, ms in waits),
+        message=message,
     )

@@ -2,7 +2,7 @@
 per item, so that one bad item fails alone. Nothing here reads a clock, a file or a socket."""
 
 from collections.abc import Sequence
-from typing import final
+from typing import Any, final
 
 __all__ = [
     "Draft",
@@ -27,10 +27,10 @@ class ItemError:
     @property
     def message(self) -> str: ...  # a sentence for the sender
 
-Template = tuple[str | None, str | None, str | None, bytes]  # subject, html, text, data as JSON
-Rendered = tuple[str | None, str | None, str | None]
+_Template = tuple[str | None, str | None, str | None, bytes]  # subject, html, text, data as JSON
+_Rendered = tuple[str | None, str | None, str | None]
 
-def render(jobs: Sequence[Template]) -> list[Rendered | ItemError]:
+def render(jobs: Sequence[_Template]) -> list[_Rendered | ItemError]:
     """Renders Handlebars in strict mode; html is escaped, subject and text are not."""
 
 @final
@@ -73,15 +73,12 @@ def sign(jobs: Sequence[tuple[bytes, Signer, int]]) -> list[bytes | ItemError]:
     """Message, signer, t= in seconds -> the message with one DKIM-Signature per key in front."""
 
 # Fields of sealwax.model.delivery.Delivery in order, with Position and Wait as plain tuples.
-DeliveryFields = tuple[
-    str, int, str, str, str, str, str, int, int, int, int, int, str, str, str,
-    tuple[tuple[str, str], ...], tuple[str, int, int], int, tuple[tuple[str, str, int], ...], bytes,
-]
+_DeliveryFields = tuple[Any, ...]
 
-def encode_deliveries(jobs: Sequence[tuple[DeliveryFields, bytes]]) -> list[bytes]:
+def encode_deliveries(jobs: Sequence[tuple[_DeliveryFields, bytes]]) -> list[bytes]:
     """Fields and the event row that the record carries (empty for none) -> versioned record."""
 
-def decode_deliveries(values: Sequence[bytes]) -> list[DeliveryFields | ItemError]:
+def decode_deliveries(values: Sequence[bytes]) -> list[_DeliveryFields | ItemError]:
     """The reverse, without the row."""
 
 def delivery_row(value: bytes) -> bytes:

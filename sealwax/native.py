@@ -1,5 +1,7 @@
 """The Rust core, by the one name that the rest of the code imports it by."""
 
+from typing import Any
+
 from sealwax._core import (
     Draft,
     ItemError,
@@ -12,7 +14,11 @@ from sealwax._core import (
     sign,
 )
 
+# Fields of sealwax.model.delivery.Delivery in order, with Position and Wait as plain tuples.
+DeliveryFields = tuple[Any, ...]
+
 __all__ = [
+    "DeliveryFields",
     "Draft",
     "ItemError",
     "Signer",

@@ -1,6 +1,5 @@
 """Records that cannot be processed: kept in `email.dead`, with the reason (R16)."""
 
-
 from connectors.log.port import Entry, Headers, Record
 from connectors.log.settle import source_header
 from sealwax.model.delivery import Position
@@ -32,5 +31,3 @@ def dead_entry(record: Record, reason: str, detail: str) -> Entry:
 def header(headers: Headers, name: str) -> bytes | None:
     """The first header of that name."""
     return next((value for key, value in headers if key == name), None)
-
-

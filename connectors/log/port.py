@@ -46,8 +46,10 @@ class Record(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """A group's committed position: the next offset to settle, and its metadata (at most 3,000
-    characters of text, kept as given)."""
+    """A group's committed position: the next offset to settle.
+
+    `metadata` is text of at most 3,000 characters, kept as given.
+    """
 
     offset: int
     metadata: str = ""
@@ -83,6 +85,10 @@ class Log(Protocol):
 
     def partitions(self, topic: str) -> int:
         """How many partitions a topic has. Raises KeyError for an unknown topic."""
+        ...
+
+    def incarnation(self, topic: str) -> str:
+        """Names this life of the topic: one that was deleted and made again has another."""
         ...
 
     def append(self, topic: str, entries: Sequence[Entry], on_durable: OnDurable) -> None:
@@ -133,7 +139,7 @@ class Log(Protocol):
         ...
 
     def delete_before(self, tp: TopicPartition, offset: int) -> None:
-        """Lets go of records below `offset`. Whole segments go; the start offset never passes it."""
+        """Lets go of records below `offset`; whole segments go, so some may stay."""
         ...
 
     def compact(self, topic: str) -> None:
@@ -146,8 +152,10 @@ class Log(Protocol):
 
 
 class Ownership(Protocol):
-    """Who may work on a partition number of a flow (R3): owning it means owning it of every topic
-    that the flow reads."""
+    """Who may work on a partition number of a flow (R3).
+
+    Owning a number means owning it of every topic that the flow reads.
+    """
 
     def acquire(self, wanted: Sequence[int]) -> Sequence[int]:
         """Takes what it can get of the wanted partition numbers.
@@ -157,7 +165,7 @@ class Ownership(Protocol):
         ...
 
     def valid_until(self) -> float:
-        """Until when ownership is certain, on sealwax.clock.monotonic; infinity where it is held."""
+        """Until when ownership is certain, on sealwax.clock.monotonic; infinity while held."""
         ...
 
     def close(self) -> None:

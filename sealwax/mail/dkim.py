@@ -6,6 +6,8 @@ from sealwax import native
 from sealwax.model.tenant import SigningKey
 from sealwax.native import ItemError, Signer
 
+__all__ = ["ItemError", "Signer", "sign_messages", "signer"]
+
 
 def signer(domain: str, keys: Sequence[SigningKey]) -> Signer:
     """The keys of a domain, parsed once.

@@ -7,6 +7,8 @@ from sealwax.model.address import Mailbox
 from sealwax.model.submission import Submission
 from sealwax.native import Draft, ItemError
 
+__all__ = ["Draft", "ItemError", "compose_messages", "draft", "message_id"]
+
 
 def message_id(email_id: str, rcpt_index: int, domain: str) -> str:
     """The Message-ID of one recipient's copy, without brackets."""

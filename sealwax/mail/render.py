@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from sealwax import native
 from sealwax.native import ItemError
 
+__all__ = ["ItemError", "Rendered", "TemplateJob", "render_templates"]
+
 # Subject, html, text (each a template or None), and the data as a JSON object.
 TemplateJob = tuple[str | None, str | None, str | None, bytes]
 # Subject, html and text, rendered; None where there was none.

@@ -104,6 +104,10 @@ class SqliteLog(Log):
         return self._topic(topic).folder.meta.partitions
 
     @override
+    def incarnation(self, topic: str) -> str:
+        return self._topic(topic).folder.meta.incarnation
+
+    @override
     def append(self, topic: str, entries: Sequence[Entry], on_durable: OnDurable) -> None:
         try:
             self._topic(topic).appender().append(entries, on_durable)

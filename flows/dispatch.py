@@ -1,0 +1,122 @@
+"""Dispatch: messages that are ready, or due again, to the servers of their recipients.
+
+Three inputs meet in the lanes: what was read from the log, what sessions answered, and the time.
+Acknowledgements of durable outcomes go back to the partitions that they settle.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
+from bytewax.outputs import Sink
+
+from connectors.flow_process import FlowProcess
+from connectors.log.outcomes import OutcomeWriter
+from connectors.log.port import TopicPartition
+from connectors.log.settling import FlowSpec, Settling
+from connectors.log.source import AcksSource, LogSource, SettleSink
+from connectors.smtp.bridge import SmtpBridge, Timers
+from connectors.smtp.io import DecisionsSink, RepliesSource
+from flows.operators.lane import Lane, LanePorts
+from flows.operators.read import ReadDeliveries
+from sealwax import clock, config, telemetry
+from sealwax.model import topics
+from sealwax.smtp.engine import SmtpEngine
+
+NAME = "dispatch"
+# A ready topic gets as much of the reading window as all delay topics of its stream together.
+_SHARES = dict.fromkeys(topics.READY, 5) | dict.fromkeys(topics.RETRY, 1)
+_OUTPUTS = (topics.EVENTS, topics.DEAD, *topics.RETRY)
+# Its records are read at once and wait in the lane.
+_NOT_HELD = frozenset(topics.retry(stream, "10s") for stream in topics.STREAMS)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What the flow is plugged into.
+
+    Attributes:
+        log: Records of the ready and retry topics.
+        replies: (site, result of an attempt or tick).
+        acks: (source partition, offsets whose outcomes are durable).
+        read: A batch of records -> (site, message).
+        lane: Makes a lane.
+        decisions: (site, decision): messages to send, and outcomes to write.
+        settle: (source partition, settled offsets).
+    """
+
+    log: Source[Any]
+    replies: Source[Any]
+    acks: Source[Any]
+    read: Callable[[list[Any]], list[tuple[str, Any]]]
+    lane: Callable[[], Lane]
+    decisions: Sink[Any]
+    settle: Sink[Any]
+
+
+def build(ports: Ports) -> Dataflow:
+    """The dispatch graph over the given ports."""
+    flow = Dataflow(NAME)
+    records = op.input("log", flow, ports.log)
+    replies = op.input("replies", flow, ports.replies)
+    acks = op.input("acks", flow, ports.acks)
+    queued = op.flat_map_batch("read", records, ports.read)
+    facts = op.merge("facts", queued, replies)
+    decided = op.stateful_batch("lane", facts, lambda _resume: ports.lane())
+    op.output("decisions", decided, ports.decisions)
+    op.output("settle", acks, ports.settle)
+    return flow
+
+
+def spec() -> FlowSpec:
+    """What dispatch reads, where its outcomes go, and how long delay topics hold their records."""
+    return FlowSpec(
+        name=NAME,
+        shares=_SHARES,
+        outputs=lambda number: [TopicPartition(topic, number) for topic in _OUTPUTS],
+        hold_ms={topic: ms for topic, ms in topics.DELAY_OF.items() if topic not in _NOT_HELD},
+    )
+
+
+def flow() -> Dataflow:
+    """The flow as `python -m bytewax.run flows.dispatch` runs it."""
+    settings = config.load()
+    telemetry.configure(NAME, level=settings.log_level, form=settings.log_format)
+    process = FlowProcess(NAME, settings.data_dir, settings.log)
+    settling = Settling(process.log, spec(), process.numbers)
+    writer = OutcomeWriter(settling)
+    bridge = SmtpBridge(writer, settings.routes)
+    timers = Timers()
+    engine = SmtpEngine(
+        settings.smtp,
+        on_result=bridge.on_result,
+        may_send=lambda: clock.monotonic() < process.valid_until(),
+    )
+    lanes = LanePorts(
+        limits=lambda _site: settings.lane,
+        retry=settings.retry,
+        clock=clock,
+        draw=random.SystemRandom().random,
+        wake=timers.wake,
+        stalled=bridge.stalled,
+    )
+    engine.start()
+    process.on_drain(engine.drain)
+    process.in_flight(lambda: bridge.busy)
+    process.on_close(settling.close)
+    process.on_close(engine.close)
+    return build(
+        Ports(
+            log=LogSource(settling, process, one_outcome=True),
+            replies=RepliesSource(bridge, timers, process),
+            acks=AcksSource(settling, process),
+            read=ReadDeliveries(settings.routes.site, writer),
+            lane=lambda: Lane(lanes),
+            decisions=DecisionsSink(bridge, engine, writer, process),
+            settle=SettleSink(settling),
+        )
+    )

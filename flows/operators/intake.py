@@ -1,0 +1,113 @@
+"""Reading requested records: who sent them, and what they ask for."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from connectors.log.dead import header
+from connectors.log.port import Record
+from connectors.log.source import SourceItem
+from sealwax.mail.grant import grant_holds
+from sealwax.mail.submission import SubmissionError, SubmissionLimits, read_submission
+from sealwax.model.delivery import Position
+from sealwax.model.email_id import email_id
+from sealwax.model.submission import Submission
+from sealwax.model.topics import STREAMS, requested
+
+_STREAM_OF = {requested(stream): stream for stream in STREAMS}
+
+
+class RejectedError(Exception):
+    """A request that cannot be processed.
+
+    Attributes:
+        reason: A short stable word for `email.dead`.
+        detail: A sentence.
+        tenant_id: Its owner, or empty where that is not certain.
+        email_id: Its id.
+    """
+
+    def __init__(self, reason: str, detail: str, tenant_id: str, email_id: str) -> None:
+        super().__init__(reason, detail, tenant_id, email_id)
+        self.reason = reason
+        self.detail = detail
+        self.tenant_id = tenant_id
+        self.email_id = email_id
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request whose sender is known and whose fields are right."""
+
+    source: Position
+    email_id: str
+    tenant_id: str
+    accepted_at_ms: int
+    submission: Submission
+
+
+class Intake:
+    """Authenticates and reads requests, our own and those of any Kafka producer."""
+
+    def __init__(
+        self,
+        grant_key: bytes,
+        tenant_of_key: Callable[[str], str | None],
+        incarnation: Callable[[str], str],
+        limits: SubmissionLimits,
+    ) -> None:
+        """Takes the key of grants, the look-ups of API keys and of topics, and the limits."""
+        self._grant_key = grant_key
+        self._tenant_of_key = tenant_of_key
+        self._incarnation = incarnation
+        self._limits = limits
+
+    def read(self, item: SourceItem) -> Request:
+        """The request of a record.
+
+        Raises:
+            RejectedError: It says why, for `email.dead` and the sender.
+        """
+        record = item.record
+        source = Position(record.topic, record.partition, record.offset)
+        identity = self._granted(record) or self._by_api_key(record)
+        ident, tenant_id, accepted_at_ms = identity
+        try:
+            submission = read_submission(
+                record.value or b"",
+                stream_of_topic=_STREAM_OF[record.topic],
+                limits=self._limits,
+                now_ms=record.stamp_ms,
+            )
+        except SubmissionError as error:
+            raise RejectedError("bad_request", str(error), tenant_id, ident) from error
+        return Request(source, ident, tenant_id, accepted_at_ms, submission)
+
+    def _granted(self, record: Record) -> tuple[str, str, int] | None:
+        """Id, tenant and time of a record that sealwax itself appended; None for any other."""
+        headers = {name: value.decode("utf-8", "replace") for name, value in record.headers}
+        claimed = headers.get("grant")
+        if claimed is None or not headers.get("accepted-at", "").isdecimal():
+            return None
+        ident, tenant_id = headers.get("email-id", ""), headers.get("tenant", "")
+        accepted_at_ms = int(headers["accepted-at"])
+        value = record.value or b""
+        holds = grant_holds(self._grant_key, ident, tenant_id, accepted_at_ms, value, claimed)
+        return (ident, tenant_id, accepted_at_ms) if holds else None
+
+    def _by_api_key(self, record: Record) -> tuple[str, str, int]:
+        ident = self._foreign_id(record)
+        key = header(record.headers, "api-key")
+        if key is None:
+            detail = "the record has neither a valid grant nor an api-key header"
+            raise RejectedError("unauthenticated", detail, "", ident)
+        tenant_id = self._tenant_of_key(key.decode("utf-8", "replace"))
+        if tenant_id is None:
+            detail = "the api-key header holds no key that this installation knows"
+            raise RejectedError("unauthenticated", detail, "", ident)
+        return ident, tenant_id, record.stamp_ms
+
+    def _foreign_id(self, record: Record) -> str:
+        """The same id each time that the record is read: its stamp, and its place in the log."""
+        place = f"{self._incarnation(record.topic)}/{record.partition}/{record.offset}"
+        return email_id(record.stamp_ms, hashlib.sha256(place.encode()).digest())

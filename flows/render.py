@@ -1,0 +1,116 @@
+"""Render: requests to one signed message per recipient, ready for dispatch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
+from bytewax.outputs import Sink
+
+from connectors.flow_process import FlowProcess
+from connectors.log.append import AppendSink
+from connectors.log.outcomes import OutcomeWriter
+from connectors.log.port import Log, TopicPartition
+from connectors.log.settling import FlowSpec, Settling
+from connectors.log.source import AcksSource, LogSource, SettleSink
+from flows.operators.intake import Intake
+from flows.operators.render import RenderPorts, RenderRequests
+from sealwax import clock, config, telemetry
+from sealwax.config import Settings
+from sealwax.mail.keyring import Keyring
+from sealwax.mail.submission import SubmissionLimits
+from sealwax.model import topics
+from sealwax.store.relational import Store, open_store
+
+NAME = "render"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What the flow is plugged into.
+
+    Attributes:
+        log: Records of the requested topics.
+        acks: (source partition, offsets whose outcomes are durable).
+        render: A batch of records -> the outcome of each.
+        outcomes: Outcomes to append.
+        settle: (source partition, settled offsets).
+    """
+
+    log: Source[Any]
+    acks: Source[Any]
+    render: Callable[[list[Any]], list[Any]]
+    outcomes: Sink[Any]
+    settle: Sink[Any]
+
+
+def build(ports: Ports) -> Dataflow:
+    """The render graph over the given ports."""
+    flow = Dataflow(NAME)
+    records = op.input("log", flow, ports.log)
+    acks = op.input("acks", flow, ports.acks)
+    rendered = op.flat_map_batch("render", records, ports.render)
+    op.output("outcomes", rendered, ports.outcomes)
+    op.output("settle", acks, ports.settle)
+    return flow
+
+
+def spec(log: Log) -> FlowSpec:
+    """What render reads, and where its outcomes go: ready records go by the recipient's domain."""
+    return FlowSpec(
+        name=NAME,
+        shares=dict.fromkeys(topics.REQUESTED, 1),
+        outputs=lambda number: [
+            TopicPartition(topics.EVENTS, number),
+            TopicPartition(topics.DEAD, number),
+            *(TopicPartition(t, n) for t in topics.READY for n in range(log.partitions(t))),
+        ],
+        window_records=2_000,
+        window_bytes=64 * 1024 * 1024,
+    )
+
+
+def render_ports(settings: Settings, store: Store, log: Log) -> RenderPorts:
+    """What rendering looks up, from the stores of this installation."""
+    return RenderPorts(
+        intake=Intake(
+            grant_key=store.master_key.derive("grant"),
+            tenant_of_key=lambda key: getattr(store.tenant_of_key(key), "tenant_id", None),
+            incarnation=log.incarnation,
+            limits=SubmissionLimits(),
+        ),
+        keyring=Keyring(
+            lambda tenant, domain: (
+                store.signing_keys(tenant, domain) if store.usable_domain(tenant, domain) else ()
+            ),
+            clock.now_ms,
+        ),
+        template=store.template,
+        give_up_after_ms=settings.give_up_after_ms,
+        partitions=log.partitions,
+        now_ms=clock.now_ms,
+    )
+
+
+def flow() -> Dataflow:
+    """The flow as `python -m bytewax.run flows.render` runs it."""
+    settings = config.load()
+    telemetry.configure(NAME, level=settings.log_level, form=settings.log_format)
+    process = FlowProcess(NAME, settings.data_dir, settings.log)
+    store = open_store(settings.relational)
+    settling = Settling(process.log, spec(process.log), process.numbers)
+    writer = OutcomeWriter(settling)
+    process.in_flight(lambda: bool(writer.pending))
+    process.on_close(store.close)
+    process.on_close(settling.close)
+    return build(
+        Ports(
+            log=LogSource(settling, process, one_outcome=False),
+            acks=AcksSource(settling, process),
+            render=RenderRequests(render_ports(settings, store, process.log)),
+            outcomes=AppendSink(writer),
+            settle=SettleSink(settling),
+        )
+    )
