@@ -132,10 +132,6 @@ def _fields(delivery: Delivery) -> native.DeliveryFields:
 
 def _delivery(fields: native.DeliveryFields) -> Delivery:
     request, since_ms, waits, message = fields[-4:]
-    return Delivery(
-        *fields[:-4],
-        request=Position(*request),
-        since_ms=since_ms,
-        waits=tuple(Wait(Cause(cause), rule, ms) for cause, rule, ms in waits),
-        message=message,
-    )
+    known = tuple(Wait(Cause(cause), rule, ms) for cause, rule, ms in waits)
+    values: tuple[Any, ...] = (*fields[:-4], Position(*request), since_ms, known, message)
+    return Delivery(*values)

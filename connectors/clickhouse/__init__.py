@@ -1,0 +1,1 @@
+"""Events into ClickHouse, each exactly once (R10)."""

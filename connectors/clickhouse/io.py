@@ -1,0 +1,170 @@
+"""Records of events and delay topics as a source, and ClickHouse as a sink."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from bytewax.inputs import (
+    DynamicSource,
+    FixedPartitionedSource,
+    StatefulSourcePartition,
+    StatelessSourcePartition,
+)
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from clickhouse_connect.driver.client import Client
+from typing_extensions import override
+
+from connectors.clickhouse.repair import GROUP
+from connectors.clickhouse.rows import Bury, Line, insert, line_of
+from connectors.log.port import Committed, Log, Record, TopicPartition
+from connectors.log.source import Lifecycle, partition_name
+from sealwax import clock
+
+_WAKE_MS = 20
+_READ_RECORDS = 2_000
+_READ_BYTES = 2 * 1024 * 1024
+_FLUSH_ROWS = 20_000
+_FLUSH_BYTES = 4 * 1024 * 1024
+# A row is inserted at the latest this long after it was read.
+_FLUSH_EVERY_S = 0.4
+_QUIET_S = 0.3
+
+
+class Flush(NamedTuple):
+    """It is time to insert what is there."""
+
+
+Item = Record | Flush
+
+
+class _EventsPartition(StatefulSourcePartition[Item, None]):
+    def __init__(self, log: Log, tp: TopicPartition, position: int, process: Lifecycle) -> None:
+        self._reader = log.reader(tp, position)
+        self._process = process
+        self._busy = False
+
+    @override
+    def next_batch(self) -> list[Item]:
+        if self._process.draining():
+            raise StopIteration
+        self._process.running()
+        records: list[Item] = list(self._reader.read(_READ_RECORDS, _READ_BYTES))
+        self._busy = bool(records)
+        return records
+
+    @override
+    def next_awake(self) -> datetime | None:
+        return None if self._busy else clock.wake_in(_WAKE_MS)
+
+    @override
+    def snapshot(self) -> None:
+        """The group's committed ranges are the only truth about the position."""
+
+    @override
+    def close(self) -> None:
+        self._reader.close()
+
+
+class EventsSource(FixedPartitionedSource[Item, None]):
+    """Reads each partition on from where the repair at start found its rows to be stored."""
+
+    def __init__(
+        self, log: Log, positions: Mapping[TopicPartition, int], process: Lifecycle
+    ) -> None:
+        self._log = log
+        self._process = process
+        self._positions = {partition_name(tp): (tp, at) for tp, at in positions.items()}
+
+    @override
+    def list_parts(self) -> list[str]:
+        return sorted(self._positions)
+
+    @override
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _EventsPartition:
+        tp, position = self._positions[for_part]
+        return _EventsPartition(self._log, tp, position, self._process)
+
+
+class _FlushPartition(StatelessSourcePartition[Item]):
+    def __init__(self, process: Lifecycle) -> None:
+        self._process = process
+        self._flushed_at = clock.monotonic()
+
+    @override
+    def next_batch(self) -> list[Item]:
+        if self._process.quiet(_QUIET_S):
+            raise StopIteration
+        now = clock.monotonic()
+        if now - self._flushed_at < _FLUSH_EVERY_S and not self._process.draining():
+            return []
+        self._flushed_at = now
+        return [Flush()]
+
+    @override
+    def next_awake(self) -> datetime:
+        return clock.wake_in(_WAKE_MS)
+
+
+class FlushSource(DynamicSource[Item]):
+    """Says to each worker's sink when to insert what it has; in a drain it ends last."""
+
+    def __init__(self, process: Lifecycle) -> None:
+        self._process = process
+
+    @override
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> _FlushPartition:
+        return _FlushPartition(self._process)
+
+
+class _ClickHousePartition(StatelessSinkPartition[Item]):
+    def __init__(self, log: Log, client: Client, bury: Bury) -> None:
+        self._log = log
+        self._client = client
+        self._bury = bury
+        self._lines: list[Line] = []
+        self._bytes = 0
+        self._ranges: dict[TopicPartition, tuple[int, int]] = {}
+
+    @override
+    def write_batch(self, items: list[Item]) -> None:
+        for item in items:
+            if isinstance(item, Record):
+                self._take(item)
+            elif self._ranges:
+                self._flush()
+
+    def _take(self, record: Record) -> None:
+        tp = TopicPartition(record.topic, record.partition)
+        first, _ = self._ranges.get(tp, (record.offset, 0))
+        self._ranges[tp] = (first, record.offset)
+        line = line_of(record, self._bury)
+        if line is not None:
+            self._lines.append(line)
+            self._bytes += len(line.json)
+        if len(self._lines) >= _FLUSH_ROWS or self._bytes >= _FLUSH_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        """The ranges are committed before the insert: a start knows what to look for."""
+        positions = {tp: Committed(a, str(b)) for tp, (a, b) in self._ranges.items()}
+        self._log.commit(GROUP, positions, durable=True)
+        insert(self._client, self._lines, self._bury)
+        self._lines, self._bytes, self._ranges = [], 0, {}
+
+    @override
+    def close(self) -> None:
+        if self._ranges:
+            self._flush()
+
+
+class ClickHouseSink(DynamicSink[Item]):
+    """Inserts rows in batches. Guarantee: exactly once, with the repair at start."""
+
+    def __init__(self, log: Log, client: Callable[[], Client], bury: Bury) -> None:
+        self._log = log
+        self._client = client
+        self._bury = bury
+
+    @override
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> _ClickHousePartition:
+        return _ClickHousePartition(self._log, self._client(), self._bury)

@@ -1,0 +1,100 @@
+"""What a start finds out about the last run: which rows of its last inserts are stored."""
+
+from collections.abc import Sequence
+
+import structlog
+from clickhouse_connect.driver.client import Client
+
+from connectors.clickhouse.rows import Bury, insert, line_of
+from connectors.log.port import Log, TopicPartition
+
+GROUP = "analytics"
+
+_STORED = """
+SELECT _offset FROM sealwax.events
+WHERE _topic = {topic:String} AND _partition = {partition:UInt16}
+  AND _offset BETWEEN {first:UInt64} AND {last:UInt64}
+"""
+_HOURS = """
+SELECT DISTINCT toUnixTimestamp(toStartOfHour(at)) FROM sealwax.events
+WHERE _topic = {topic:String} AND _partition = {partition:UInt16}
+  AND _offset BETWEEN {first:UInt64} AND {last:UInt64}
+"""
+_SHORT_HOURS = """
+SELECT b.hour FROM (
+  SELECT toUnixTimestamp(toStartOfHour(at)) AS hour, count() AS n FROM sealwax.events
+  WHERE toUnixTimestamp(toStartOfHour(at)) IN {hours:Array(UInt32)} GROUP BY hour
+) AS b LEFT JOIN (
+  SELECT toUnixTimestamp(hour) AS hour, sum(n) AS n FROM sealwax.stats_hourly
+  WHERE toUnixTimestamp(hour) IN {hours:Array(UInt32)} GROUP BY hour
+) AS r ON b.hour = r.hour WHERE b.n != r.n
+"""
+_WEEKS = "SELECT DISTINCT toMonday(toDateTime(arrayJoin({hours:Array(UInt32)}), 'UTC'))"
+_KEEP_OTHERS = """
+INSERT INTO sealwax.stats_hourly_tmp SELECT * FROM sealwax.stats_hourly
+WHERE toMonday(hour) = {week:Date} AND toUnixTimestamp(hour) NOT IN {hours:Array(UInt32)}
+"""
+# The view's own SELECT, over the hours in question.
+_RECOMPUTE = """
+INSERT INTO sealwax.stats_hourly_tmp
+SELECT tenant, toStartOfHour(at) AS hour, stream, provider, kind, machine, count() AS n,
+  uniqCombined64IfState(12)(email_id, kind IN ('opened', 'clicked')) AS emails,
+  quantilesTDigestIfState(0.5, 0.95, 0.99)(elapsed_ms, kind = 'delivered') AS latency
+FROM sealwax.events
+WHERE toMonday(at) = {week:Date} AND toUnixTimestamp(toStartOfHour(at)) IN {hours:Array(UInt32)}
+GROUP BY tenant, hour, stream, provider, kind, machine
+"""
+
+logger = structlog.get_logger(__name__)
+
+
+def repair(
+    log: Log, client: Client, sources: Sequence[TopicPartition], bury: Bury
+) -> dict[TopicPartition, int]:
+    """Makes events and roll-ups hold exactly what the committed ranges hold.
+
+    The last committed range of a partition is uncertain: an insert is atomic per ClickHouse
+    partition and per table only. Rows that are missing are inserted from the log, and hours whose
+    roll-up differs are computed anew and swapped in.
+
+    Returns:
+        Where to read on in each partition.
+    """
+    positions = {}
+    hours: set[int] = set()
+    for tp in sources:
+        committed = log.committed(GROUP, tp)
+        if committed is None or not committed.metadata:
+            positions[tp] = committed.offset if committed else log.start_offset(tp)
+            continue
+        first, last = committed.offset, int(committed.metadata)
+        bounds = {"topic": tp.topic, "partition": tp.partition, "first": first, "last": last}
+        stored = {row[0] for row in client.query(_STORED, parameters=bounds).result_rows}
+        lines = (line_of(record, bury) for record in log.scan(tp, first, last + 1))
+        missing = [line for line in lines if line and line.record.offset not in stored]
+        if missing:
+            logger.info("rows of the last insert were missing", tp=tp, rows=len(missing))
+            insert(client, missing, bury)
+        hours.update(row[0] for row in client.query(_HOURS, parameters=bounds).result_rows)
+        positions[tp] = last + 1
+    if hours:
+        _repair_roll_up(client, sorted(hours))
+    return positions
+
+
+def _repair_roll_up(client: Client, hours: Sequence[int]) -> None:
+    short = client.query(_SHORT_HOURS, parameters={"hours": list(hours)}).result_rows
+    if not short:
+        return
+    wrong = [row[0] for row in short]
+    logger.info("hours of the roll-up are computed anew", hours=len(wrong))
+    for (week,) in client.query(_WEEKS, parameters={"hours": wrong}).result_rows:
+        bounds = {"week": week.isoformat(), "hours": wrong}
+        client.command("TRUNCATE TABLE sealwax.stats_hourly_tmp")
+        client.command(_KEEP_OTHERS, parameters=bounds)
+        client.command(_RECOMPUTE, parameters=bounds)
+        # The swap is atomic: a crash before it only repeats the repair.
+        client.command(
+            f"ALTER TABLE sealwax.stats_hourly REPLACE PARTITION '{week.isoformat()}'"
+            " FROM sealwax.stats_hourly_tmp"
+        )

@@ -1,0 +1,94 @@
+"""ClickHouse in process: chDB, opened through clickhouse-connect by one process alone."""
+
+import importlib.resources
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+
+from sealwax.store.analytics.socket import RunQuery
+
+# Level 2 still lets a call set its own limits; level 1 would refuse that.
+_READ_ONLY = {"readonly": 2, "max_execution_time": 10}
+_AS_JSON = {"date_time_output_format": "iso", "output_format_json_quote_64bit_integers": 0}
+
+_SCHEMA = importlib.resources.files("sealwax.store.analytics") / "schema"
+
+# Bounds the engine's memory; a pool of one thread needs the free-entries limits at 0.
+_CONFIG = """<clickhouse>
+  <max_server_memory_usage>629145600</max_server_memory_usage>
+  <mark_cache_size>8388608</mark_cache_size>
+  <primary_index_cache_size>8388608</primary_index_cache_size>
+  <index_mark_cache_size>4194304</index_mark_cache_size>
+  <query_condition_cache_size>1048576</query_condition_cache_size>
+  <background_pool_size>1</background_pool_size>
+  <merge_tree>
+    <merge_max_block_size>1024</merge_max_block_size>
+    <number_of_free_entries_in_pool_to_lower_max_size_of_merge>0</number_of_free_entries_in_pool_to_lower_max_size_of_merge>
+    <number_of_free_entries_in_pool_to_execute_mutation>0</number_of_free_entries_in_pool_to_execute_mutation>
+    <number_of_free_entries_in_pool_to_execute_optimize_entire_partition>0</number_of_free_entries_in_pool_to_execute_optimize_entire_partition>
+  </merge_tree>
+</clickhouse>
+"""
+
+
+class EmbeddedClickHouse:
+    """One data directory; clients of it, since one client serialises its calls."""
+
+    def __init__(self, directory: Path) -> None:
+        """Creates the directory and brings its schema up to date.
+
+        Raises:
+            clickhouse_connect.driver.exceptions.ProgrammingError: Another process holds it.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        self._config = directory.with_suffix(".xml")
+        self._config.write_text(_CONFIG)
+        self._directory = directory
+        migrate(self.client())
+
+    def client(self, settings: Mapping[str, Any] | None = None) -> Client:
+        """A client of its own, for one thread."""
+        return clickhouse_connect.get_client(
+            dsn=f"chdb://{self._directory}",
+            chdb_options={"config-file": str(self._config)},
+            settings=dict(settings or {}),
+        )
+
+    def runner(self) -> RunQuery:
+        """Runs queries that only read, on a client of its own."""
+        client = self.client(_READ_ONLY)
+
+        def run(text: str, params: Mapping[str, Any]) -> bytes:
+            rows = client.raw_query(text, dict(params), fmt="JSONEachRow", settings=_AS_JSON)
+            return bytes(rows)
+
+        return run
+
+
+def migrate(client: Client) -> None:
+    """Applies the numbered files that are missing, one statement a call.
+
+    DDL is no transaction: each statement bears a second run, and a file counts only when its row
+    in schema_version stands.
+    """
+    client.command("CREATE DATABASE IF NOT EXISTS sealwax ENGINE = Atomic")
+    client.command(
+        "CREATE TABLE IF NOT EXISTS sealwax.schema_version (version UInt32, name String,"
+        " applied_at DateTime DEFAULT now()) ENGINE = MergeTree ORDER BY version"
+    )
+    rows = client.query("SELECT version FROM sealwax.schema_version").result_rows
+    applied = {row[0] for row in rows}
+    for file in sorted(_SCHEMA.iterdir(), key=lambda file: file.name):
+        version = int(file.name.partition("_")[0])
+        if version in applied:
+            continue
+        for statement in re.split(r";\s*\n", file.read_text()):
+            if statement.strip():
+                client.command(statement)
+        client.insert(
+            "sealwax.schema_version", [[version, file.name]], column_names=["version", "name"]
+        )

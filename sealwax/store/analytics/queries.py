@@ -1,0 +1,57 @@
+"""The fixed texts of all queries. No text of a user ever becomes SQL: values are bound."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Any
+
+from sealwax.model.event import Kind
+from sealwax.store.analytics.port import Queries, Row
+
+# accepted_at is a function of the id, so naming it reads one range of the primary key.
+_ROWS_OF_EMAIL = """
+SELECT *
+FROM sealwax.events
+WHERE tenant = {tenant:String}
+  AND accepted_at = UUIDv7ToDateTime({email_id:UUID}, 'UTC')
+  AND email_id = {email_id:UUID}
+ORDER BY at, _topic, _partition, _offset
+"""
+
+_DAILY_STATS = """
+SELECT toString(toDate(hour)) AS date, kind, sum(n) AS n
+FROM sealwax.stats_hourly
+WHERE tenant = {tenant:String}
+  AND hour >= {first:Date} AND hour < {after:Date}
+GROUP BY date, kind
+"""
+
+TEXTS = {"rows_of_email": _ROWS_OF_EMAIL, "daily_stats": _DAILY_STATS}
+
+# Each recipient of an accepted email becomes exactly one of these.
+_ACCEPTED = (Kind.RENDERED, Kind.SUPPRESSED, Kind.REJECTED)
+
+
+class QueriedAnalytics:
+    """The questions of sealwax.store.analytics.port, asked by named queries."""
+
+    def __init__(self, queries: Queries) -> None:
+        self._queries = queries
+
+    def rows_of_email(self, tenant_id: str, email_id: str) -> list[Row]:
+        """See Analytics."""
+        params = {"tenant": tenant_id, "email_id": email_id}
+        return list(self._queries.query("rows_of_email", params))
+
+    def daily_stats(self, tenant_id: str, first: date, last: date) -> list[Row]:
+        """See Analytics."""
+        after = last + timedelta(days=1)
+        params = {"tenant": tenant_id, "first": first.isoformat(), "after": after.isoformat()}
+        counted = self._queries.query("daily_stats", params)
+        return [_day(first + timedelta(days=i), counted) for i in range((after - first).days)]
+
+
+def _day(day: date, counted: Sequence[Row]) -> Row:
+    row: dict[str, Any] = {"date": day.isoformat(), **dict.fromkeys(Kind, 0)}
+    row.update({c["kind"]: int(c["n"]) for c in counted if c["date"] == row["date"]})
+    row[Kind.ACCEPTED] = sum(row[kind] for kind in _ACCEPTED)
+    return {str(name): value for name, value in row.items()}

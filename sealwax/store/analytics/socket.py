@@ -1,0 +1,194 @@
+"""Queries over a Unix socket: the process that owns the ClickHouse directory answers them.
+
+One JSON object a line: {"query": name, "params": {...}} is answered by {"rows": [...]} or
+{"error": text}.
+"""
+
+import json
+import os
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import structlog
+from typing_extensions import override
+
+from sealwax.errors import SealwaxError
+from sealwax.store.analytics.port import AnalyticsAwayError, Row
+from sealwax.store.analytics.queries import TEXTS, QueriedAnalytics
+
+_TIMEOUT_S = 15.0
+_MAX_LINE = 1 << 20
+_KEPT_CONNECTIONS = 8
+
+logger = structlog.get_logger(__name__)
+
+# Query text and bound values -> rows as JSON objects, one a line.
+RunQuery = Callable[[str, Mapping[str, Any]], bytes]
+
+
+class QueryError(SealwaxError):
+    """A query was answered by an error."""
+
+
+@contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """An address for `path` of any length: the system takes 107 bytes at most."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    server: "AnalyticsServer"
+
+    @override
+    def handle(self) -> None:
+        run = self.server.make_runner()
+        while line := self.rfile.readline(_MAX_LINE):
+            self.wfile.write(self._answer(run, line))
+
+    def _answer(self, run: RunQuery, line: bytes) -> bytes:
+        try:
+            question = json.loads(line)
+            rows = run(TEXTS[question["query"]], question["params"])
+        except (ValueError, KeyError, TypeError) as error:
+            return self._error(f"no such question: {error!r}")
+        except Exception as error:
+            logger.exception("query failed")
+            return self._error(str(error))
+        return b'{"rows": [' + b",".join(rows.splitlines()) + b"]}\n"
+
+    def _error(self, text: str) -> bytes:
+        return json.dumps({"error": text}).encode() + b"\n"
+
+
+class AnalyticsServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """Answers named queries, each connection in a thread with a client of its own."""
+
+    daemon_threads = True
+
+    def __init__(self, path: Path, make_runner: Callable[[], RunQuery]) -> None:
+        """Listens on `path`, readable by this user alone; what stood there before is replaced."""
+        self.make_runner = make_runner
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        self._path = path
+        with _address(path) as address:
+            super().__init__(address, _Handler)
+        path.chmod(0o600)
+        self._thread = threading.Thread(target=self.serve_forever, name="queries", daemon=True)
+        self._thread.start()
+
+    @override
+    def server_bind(self) -> None:
+        previous = os.umask(0o177)
+        try:
+            super().server_bind()
+        finally:
+            os.umask(previous)
+
+    def close(self) -> None:
+        """Stops answering and removes the socket."""
+        self.shutdown()
+        self.server_close()
+        self._path.unlink(missing_ok=True)
+
+
+class _Connection:
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(_TIMEOUT_S)
+        try:
+            with _address(path) as address:
+                self._socket.connect(address)
+        except OSError:
+            self._socket.close()
+            raise
+        self._file = self._socket.makefile("rb")
+
+    def ask(self, question: bytes) -> bytes:
+        self._socket.sendall(question)
+        line = self._file.readline()
+        if not line.endswith(b"\n"):
+            raise ConnectionResetError("the connection was closed")
+        return line
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+
+class SocketQueries:
+    """Asks an AnalyticsServer. Thread-safe; connections are kept and made anew when they broke."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._kept: list[_Connection] = []
+
+    def query(self, name: str, params: Mapping[str, Any]) -> Sequence[Row]:
+        """The rows of a named query.
+
+        Raises:
+            AnalyticsAwayError: The analytics process does not answer.
+            QueryError: It answered with an error.
+        """
+        question = json.dumps({"query": name, "params": params}).encode() + b"\n"
+        answer = json.loads(self._ask(question))
+        if "error" in answer:
+            raise QueryError(answer["error"])
+        rows: list[Row] = answer["rows"]
+        return rows
+
+    def close(self) -> None:
+        """Closes the kept connections."""
+        with self._lock:
+            while self._kept:
+                self._kept.pop().close()
+
+    def _ask(self, question: bytes) -> bytes:
+        with self._lock:
+            kept = self._kept.pop() if self._kept else None
+        if kept is not None:
+            # A kept connection may have broken meanwhile; queries change nothing, so ask again.
+            with suppress(OSError):
+                return self._asked(kept, question)
+        try:
+            return self._asked(_Connection(self._path), question)
+        except OSError as error:
+            raise AnalyticsAwayError(
+                "events cannot be read now: the analytics process does not answer"
+                f" ({error.strerror or error}); is `sealwax up` running?"
+            ) from error
+
+    def _asked(self, connection: _Connection, question: bytes) -> bytes:
+        try:
+            answer = connection.ask(question)
+        except OSError:
+            connection.close()
+            raise
+        with self._lock:
+            if len(self._kept) < _KEPT_CONNECTIONS:
+                self._kept.append(connection)
+                return answer
+        connection.close()
+        return answer
+
+
+class SocketAnalytics(QueriedAnalytics):
+    """The Analytics port over the socket of the analytics process."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket_queries = SocketQueries(path)
+        super().__init__(self._socket_queries)
+
+    def close(self) -> None:
+        """Closes the kept connections."""
+        self._socket_queries.close()
