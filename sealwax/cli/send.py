@@ -69,7 +69,11 @@ def send(  # noqa: PLR0913 - the flags of the command
 def _all_delivered(client: Client, email_id: str) -> bool:
     """Waits until every recipient has a final verdict and prints them."""
     while True:
-        recipients = client.get(f"/v1/emails/{email_id}")["recipients"]
+        email = client.get(f"/v1/emails/{email_id}")
+        if email.get("status") == Kind.REJECTED:
+            say(f"rejected; see: sealwax trace {email_id}")
+            return False
+        recipients = email["recipients"]
         verdicts = [r.get("verdict") for r in recipients]
         if verdicts and all(verdict in TERMINAL for verdict in verdicts):
             break

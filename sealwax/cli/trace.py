@@ -9,12 +9,10 @@ from cyclopts import Parameter
 from sealwax.cli.client import Client
 from sealwax.cli.options import Json
 from sealwax.cli.output import say_json, say_table
-from sealwax.model.event import TERMINAL
+from sealwax.model.event import TERMINAL, Kind
 
 _LOOK_AGAIN_S = 0.5
 _SECOND = timedelta(seconds=1)
-# A verdict and the rows before it are stored together or nearly so; an email is final when each
-# recipient that any step names has a terminal one.
 _HEADINGS = ("time (UTC)", "after", "step", "recipient", "what happened")
 
 
@@ -101,4 +99,6 @@ def _duration(span: timedelta) -> str:
 def _is_final(steps: list[dict[str, Any]]) -> bool:
     named = {step["recipient"] for step in steps if step.get("recipient")}
     ended = {step["recipient"] for step in steps if step["kind"] in TERMINAL}
-    return bool(named) and named <= ended
+    # A request that could not be processed ends without a recipient.
+    rejected = any(step["kind"] == Kind.REJECTED for step in steps)
+    return rejected or (bool(named) and named <= ended)

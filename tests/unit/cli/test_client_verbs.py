@@ -79,3 +79,4 @@ def test_a_trace_is_final_when_every_recipient_has_its_verdict():
     other = {"at": "2026-11-24T08:00:00.000Z", "kind": "rendered", "recipient": "b@x.test"}
     assert not trace._is_final([*STEPS, other])
     assert not trace._is_final([])
+    assert trace._is_final([STEPS[0], {"at": other["at"], "kind": "rejected", "recipient": None}])
