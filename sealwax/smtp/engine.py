@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from random import Random
 
 import structlog
@@ -13,6 +14,7 @@ import uvloop
 from sealwax import clock
 from sealwax.model.reply import Command, Reply
 from sealwax.smtp.attempt import Attempt, Ended, Surroundings
+from sealwax.smtp.doorbell import Doorbell
 from sealwax.smtp.job import Job, Result
 from sealwax.smtp.session import NotAllowedError
 from sealwax.smtp.settings import SmtpSettings
@@ -137,6 +139,7 @@ class SmtpEngine:
         self._loop = asyncio.get_running_loop()
         self._closing = asyncio.Event()
         self._around = Surroundings(self._settings, self._random)
+        self._doorbell = Doorbell(self._loop)
         self._started.set()
         await self._closing.wait()
         tasks = [running.task for running in self._running if running.task]
@@ -154,6 +157,7 @@ class SmtpEngine:
             running = _Running(job)
             self._running.add(running)
             running.task = asyncio.ensure_future(self._attempt(running))
+            running.task.add_done_callback(partial(self._over, running))
 
     def _abandon(self) -> None:
         self._draining = True
@@ -177,9 +181,11 @@ class SmtpEngine:
             pass  # dropped: its record is unsettled, so it is read again
         except BaseException as cause:  # noqa: BLE001 - ends the process, whatever it is
             _die("the SMTP engine could not hand a result on", cause)
-        finally:
-            self._running.discard(running)
-            self._ended += 1
+
+    def _over(self, running: _Running, _: "asyncio.Task[None]") -> None:
+        # Not in a `finally` of the attempt: a task that is canceled before its first step has none.
+        self._running.discard(running)
+        self._ended += 1
 
     async def _made(self, running: _Running) -> Ended | None:
         """The attempt; None where the caller may not send."""
@@ -207,10 +213,7 @@ class SmtpEngine:
         session = ended.session
         future = self._on_result(running.job, ended.result)
         try:
-            if not future.done():
-                await asyncio.wrap_future(future)
-            else:
-                future.result()
+            await self._doorbell.wait(future)
         except Exception:
             logger.exception("an outcome was not stored", domain=running.job.domain)
             if session is not None:

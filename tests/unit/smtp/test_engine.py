@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from datetime import timedelta
 
 import pytest
@@ -128,6 +129,15 @@ def test_drain_drops_what_is_before_the_dot_at_once():
         assert engine.engine.open_sessions() == 0
     assert engine.results == []
     assert len(server.connections) == 1
+
+
+def test_drain_drops_jobs_that_have_not_begun():
+    with scripted() as server, running_engine(drain=timedelta(seconds=60)) as engine:
+        begun = time.monotonic()
+        engine.submit(*(job(server.port) for _ in range(500)))
+        assert engine.engine.drain() == []
+        assert engine.engine.busy() == 0
+        assert time.monotonic() - begun < 10
 
 
 def test_drain_waits_for_the_reply_to_the_dot_and_its_outcome():
