@@ -31,8 +31,7 @@ NAME = "dispatch"
 # A ready topic gets as much of the reading window as all delay topics of its stream together.
 _SHARES = dict.fromkeys(topics.READY, 5) | dict.fromkeys(topics.RETRY, 1)
 _OUTPUTS = (topics.EVENTS, topics.DEAD, *topics.RETRY)
-# Its records are read at once and wait in the lane.
-_NOT_HELD = frozenset(topics.retry(stream, "10s") for stream in topics.STREAMS)
+_NOT_HELD = {topic: topics.DELAY_OF[topic] for topic in topics.READ_AT_ONCE}
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def flow() -> Dataflow:
             log=LogSource(settling, process, one_outcome=True),
             replies=RepliesSource(bridge, timers, process),
             acks=AcksSource(settling, process),
-            read=ReadDeliveries(settings.routes.site, writer),
+            read=ReadDeliveries(settings.routes.site, _NOT_HELD, writer),
             lane=lambda: Lane(lanes),
             decisions=DecisionsSink(bridge, engine, writer, process),
             settle=SettleSink(settling),

@@ -8,11 +8,20 @@ from sealwax.smtp.engine import Result
 
 
 class Queued(NamedTuple):
-    """A message that was read and waits for an attempt; `source` is the record to settle."""
+    """A message that was read and waits for an attempt.
+
+    Attributes:
+        site: The lane that it waits in.
+        delivery: The message.
+        source: The record to settle.
+        due_ms: Until when it may wait in memory whatever its `not_before_ms` is: the end of its
+            time in a delay topic whose records are read at once; 0 for every other topic.
+    """
 
     site: str
     delivery: Delivery
     source: Position
+    due_ms: int = 0
 
 
 class Send(NamedTuple):

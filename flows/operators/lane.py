@@ -90,7 +90,8 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
                     self._judge(fact, now_ms, mono_ms, decisions)
                 case Tick():
                     self._tick_at_ms = _NEVER
-        self._queue.promote(now_ms)
+        for waiting in self._queue.take_due(now_ms):
+            self._place(waiting, now_ms, decisions)
         again_at_ms = self._send(now_ms, mono_ms, decisions)
         self._park(now_ms, mono_ms, decisions)
         if decisions:
@@ -105,11 +106,19 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         if not self._site:
             self._site = queued.site
             self._settings = self._ports.limits(queued.site)
-        not_before_ms = queued.delivery.not_before_ms
-        if not_before_ms - now_ms > IN_MEMORY_MS:
-            decisions.append(self._postpone(Waiting(queued, now_ms), now_ms, not_before_ms))
+        self._place(Waiting(queued, now_ms), now_ms, decisions)
+
+    def _place(self, waiting: Waiting, now_ms: int, decisions: list[Decision]) -> None:
+        """To the queue, to a wait in memory of ten seconds at most, or to a delay topic."""
+        not_before_ms = waiting.queued.delivery.not_before_ms
+        if not_before_ms <= now_ms:
+            self._queue.make_ready(waiting)
+        elif not_before_ms - now_ms <= IN_MEMORY_MS:
+            self._queue.hold(waiting, not_before_ms)
+        elif waiting.queued.due_ms > now_ms:
+            self._queue.hold(waiting, waiting.queued.due_ms)
         else:
-            self._queue.add(queued, now_ms)
+            decisions.append(self._postpone(waiting, now_ms, not_before_ms))
 
     def _judge(
         self, fact: Attempted, now_ms: int, mono_ms: float, decisions: list[Decision]

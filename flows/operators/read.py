@@ -1,6 +1,6 @@
 """Reading ready and retry records: bytes in, messages by site out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from connectors.log.dead import dead_entry
 from connectors.log.outcomes import OutcomeWriter
@@ -16,8 +16,12 @@ from sealwax.model.topics import DEAD
 class ReadDeliveries:
     """Decodes a batch of records into (site, message); what cannot be read goes to `email.dead`."""
 
-    def __init__(self, site: Callable[[str], str], writer: OutcomeWriter) -> None:
+    def __init__(
+        self, site: Callable[[str], str], not_held: Mapping[str, int], writer: OutcomeWriter
+    ) -> None:
+        """Takes the sites of domains, and the delays of topics whose records are read at once."""
         self._site = site
+        self._not_held = not_held
         self._writer = writer
 
     def __call__(self, items: list[SourceItem]) -> list[tuple[str, Queued]]:
@@ -31,8 +35,13 @@ class ReadDeliveries:
                 self._bury(record, source, delivery)
             else:
                 site = self._site(delivery.rcpt_domain)
-                messages.append((site, Queued(site, delivery, source)))
+                due_ms = self._due_ms(record)
+                messages.append((site, Queued(site, delivery, source, due_ms)))
         return messages
+
+    def _due_ms(self, record: Record) -> int:
+        delay_ms = self._not_held.get(record.topic)
+        return record.stamp_ms + delay_ms if delay_ms else 0
 
     def _bury(self, record: Record, source: Position, error: UnreadableRecordError) -> None:
         self._writer.write([(DEAD, [dead_entry(record, error.reason, error.detail)])], [source])

@@ -50,7 +50,7 @@ class WaitingQueue:
 
     @property
     def next_due_ms(self) -> int | None:
-        """When the next message that may not go yet may go."""
+        """When the next held message is due."""
         return self._later[0][0] if self._later else None
 
     @property
@@ -59,19 +59,26 @@ class WaitingQueue:
         self._drop_gone()
         return self._arrivals[0].ready_ms if self._arrivals else None
 
-    def add(self, queued: Queued, now_ms: int) -> None:
-        """Takes a message in."""
-        waiting = Waiting(queued, now_ms)
-        if queued.delivery.not_before_ms > now_ms:
-            self._sequence += 1
-            heapq.heappush(self._later, (queued.delivery.not_before_ms, self._sequence, waiting))
-        else:
-            self._make_ready(waiting)
+    def hold(self, waiting: Waiting, until_ms: int) -> None:
+        """Keeps a message until then; `take_due` gives it back."""
+        self._sequence += 1
+        heapq.heappush(self._later, (until_ms, self._sequence, waiting))
 
-    def promote(self, now_ms: int) -> None:
-        """Makes those ready whose time has come."""
+    def take_due(self, now_ms: int) -> list[Waiting]:
+        """The held messages whose time has come."""
+        due = []
         while self._later and self._later[0][0] <= now_ms:
-            self._make_ready(heapq.heappop(self._later)[2])
+            due.append(heapq.heappop(self._later)[2])
+        return due
+
+    def make_ready(self, waiting: Waiting) -> None:
+        """Takes in a message that only the lane's limits keep."""
+        delivery = waiting.queued.delivery
+        marketing = delivery.stream == Stream.MARKETING
+        self._sequence += 1
+        heapq.heappush(self._ready, (marketing, delivery.accepted_at_ms, self._sequence, waiting))
+        self._arrivals.append(waiting)
+        self._ready_count += 1
 
     def pop(self) -> Waiting:
         """The message that goes next; `ready` must not be 0."""
@@ -89,14 +96,6 @@ class WaitingQueue:
         waiting.gone = True
         self._ready_count -= 1
         return waiting
-
-    def _make_ready(self, waiting: Waiting) -> None:
-        delivery = waiting.queued.delivery
-        marketing = delivery.stream == Stream.MARKETING
-        self._sequence += 1
-        heapq.heappush(self._ready, (marketing, delivery.accepted_at_ms, self._sequence, waiting))
-        self._arrivals.append(waiting)
-        self._ready_count += 1
 
     def _drop_gone(self) -> None:
         while self._arrivals and self._arrivals[0].gone:

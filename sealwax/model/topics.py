@@ -43,6 +43,9 @@ RETRY = tuple(retry(s, d) for s in STREAMS for d in RETRY_DELAYS_MS)
 # Delay of each delay topic, in milliseconds.
 DELAY_OF = {retry(s, d): ms for s in STREAMS for d, ms in RETRY_DELAYS_MS.items()}
 
+# Records of the shortest delay topics are read at once and wait in the lane, in memory.
+READ_AT_ONCE = tuple(retry(s, "10s") for s in STREAMS)
+
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
