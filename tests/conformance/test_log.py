@@ -93,6 +93,21 @@ def test_a_read_stays_within_its_bytes_but_returns_at_least_one_record(log):
     assert len(reader.read(20, 1)) == 1
 
 
+@pytest.mark.parametrize("max_bytes", [1, 1_500, 2_500])
+def test_a_read_ends_where_the_last_record_is_larger_than_its_bytes(log, max_bytes):
+    log.append_wait(TOPIC, [Entry(TP.partition, None, b"x" * n) for n in (1_000, 2_000)])
+    reader = log.reader(TP, 0)
+    seen: list[int] = []
+
+    def all_seen() -> bool:
+        seen.extend(len(record.value or b"") for record in reader.read(200, max_bytes))
+        return len(seen) == 2
+
+    wait_until(all_seen, 10, "both records")
+    assert seen == [1_000, 2_000]
+    assert reader.read(200, max_bytes) == []
+
+
 def test_small_reads_see_every_record_once(log):
     offsets = fill(log, 300, size=3_000)
     reader = log.reader(TP, 0)

@@ -37,7 +37,7 @@ class PartitionReader(Reader):
         if not self._fetched and self._nothing_new(bell):
             return []
         records: list[Record] = []
-        while len(records) < max_records:
+        while len(records) < max_records and (max_bytes > 0 or not records):
             if not self._fetched and (
                 self._exhausted_at == bell or not self._fetch(max_records, max_bytes, bell)
             ):
