@@ -1,0 +1,65 @@
+"""The API process: `python -m sealwax.api`."""
+
+import asyncio
+import signal
+import sys
+
+import structlog
+import uvloop
+
+from connectors.log import open_log
+from sealwax import config
+from sealwax.api.app import make_app
+from sealwax.api.server import check_free, serve
+from sealwax.api.services import make_services
+from sealwax.config import Settings
+from sealwax.errors import SealwaxError
+from sealwax.model import topics
+from sealwax.store.analytics.socket import SocketAnalytics
+from sealwax.store.processes import ProcessFiles
+from sealwax.store.relational import open_store
+
+NAME = "api"
+logger = structlog.get_logger("sealwax.api")
+
+
+def main() -> None:
+    """Runs the API until SIGTERM or SIGINT; status 1 and one sentence where it cannot start."""
+    try:
+        settings = config.start(NAME)
+        check_free(settings.http)  # first, so that a second start changes nothing
+        uvloop.run(_run(settings))
+    except (SealwaxError, OSError) as error:
+        sys.exit(f"sealwax {NAME}: {error}")
+
+
+async def _run(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    processes = ProcessFiles(settings.data_dir)
+    store = open_store(settings.relational)
+    log = open_log(settings.accepting_log)
+    analytics = SocketAnalytics(settings.analytics_socket)
+    try:
+        log.create_topics(topics.ALL)
+        services = make_services(log, store, analytics, processes)
+
+        def ready() -> None:
+            processes.mark_ready(NAME)
+            logger.info("ready", url=settings.http.url)
+
+        await serve(make_app(services), settings.http, stop, ready)
+        services.events.close()
+    finally:
+        # In a thread: what waits for the log gets its answer on this loop.
+        await asyncio.to_thread(log.close)
+        analytics.close()
+        store.close()
+        processes.clear(NAME)
+        logger.info("stopped")
+
+
+if __name__ == "__main__":
+    main()

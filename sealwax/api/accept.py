@@ -1,0 +1,177 @@
+"""Accepting emails: everything that can be found wrong is found before the append."""
+
+import asyncio
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from connectors.log.port import Entry, Log
+from connectors.records import partition_of
+from sealwax import clock
+from sealwax.api.appends import Appends
+from sealwax.api.look_ups import LookUps
+from sealwax.api.problems import DOMAIN_NOT_USABLE, Problem, ProblemError, problem_of
+from sealwax.api.recent import RecentEmails
+from sealwax.api.trial import PinnedTemplates, check_rendering
+from sealwax.errors import SealwaxError
+from sealwax.mail.grant import grant
+from sealwax.mail.submission import SubmissionLimits, read_submission
+from sealwax.model.delivery import Position
+from sealwax.model.email_id import ENTROPY_BYTES, email_id
+from sealwax.model.topics import Stream, requested
+from sealwax.store.relational import Store
+
+# A domain that was removed is refused after this.
+_KEEP_S: Final = 5.0
+_DOMAINS: Final = 10_000
+_SLICE: Final = 50
+_TOPIC_OF: Final = {stream: requested(stream) for stream in Stream}
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The answer to an email that was accepted.
+
+    Attributes:
+        id: UUIDv7, 36 characters.
+    """
+
+    id: str
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The answer to an email of a batch that was not accepted."""
+
+    error: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """An email that may be appended."""
+
+    email_id: str
+    topic: str
+    entry: Entry
+
+
+class Acceptor:
+    """Checks emails and appends their requests to the log."""
+
+    def __init__(
+        self, log: Log, store: Store, recent: RecentEmails, limits: SubmissionLimits
+    ) -> None:
+        """Must be made on the event loop that calls it."""
+        self._appends = Appends(log)
+        self._grant_key = store.master_key.derive("grant")
+        self._recent = recent
+        self._limits = limits
+        self._partitions = {topic: log.partitions(topic) for topic in _TOPIC_OF.values()}
+        self._templates = PinnedTemplates(store, limits)
+        self._usable: LookUps[tuple[str, str], bool] = LookUps(
+            lambda key: store.usable_domain(*key) or None, keep_s=_KEEP_S, size=_DOMAINS
+        )
+
+    async def accept(self, tenant_id: str, body: bytes) -> Accepted:
+        """Accepts an email; when this returns its request is durable.
+
+        Raises:
+            ProblemError, SubmissionError: It is refused, and nothing was appended.
+            StorageFullError, LogClosedError, OSError: It could not be stored.
+            StoreAwayError: It could not be checked.
+        """
+        request = await self._check(tenant_id, body)
+        (offset,) = await self._appends.append(request.topic, (request.entry,))
+        self._remember(tenant_id, request, offset)
+        return Accepted(request.email_id)
+
+    async def accept_all(
+        self, tenant_id: str, bodies: Sequence[bytes | msgspec.Raw]
+    ) -> list[Accepted | Refused]:
+        """Accepts what is good of a batch, with one append per topic; the answers in order.
+
+        Raises:
+            StorageFullError, LogClosedError, OSError: Nothing of it could be stored.
+            StoreAwayError: It could not be checked; nothing was appended.
+        """
+        checked: list[_Request | Refused] = []
+        for number, body in enumerate(bodies):
+            if number % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)  # others have their turn
+            checked.append(await self._check_or_refuse(tenant_id, bytes(body)))
+        by_topic: dict[str, list[_Request]] = defaultdict(list)
+        for request in checked:
+            if isinstance(request, _Request):
+                by_topic[request.topic].append(request)
+        failed: dict[str, Exception] = {}
+        for topic, requests in by_topic.items():
+            try:
+                offsets = await self._appends.append(topic, [r.entry for r in requests])
+            except (SealwaxError, OSError) as error:
+                failed[topic] = error
+                continue
+            for request, offset in zip(requests, offsets, strict=True):
+                self._remember(tenant_id, request, offset)
+        if failed and len(failed) == len(by_topic):
+            raise next(iter(failed.values()))
+        return [
+            request if isinstance(request, Refused) else _answer(request, failed.get(request.topic))
+            for request in checked
+        ]
+
+    async def _check_or_refuse(self, tenant_id: str, body: bytes) -> _Request | Refused:
+        try:
+            return await self._check(tenant_id, body)
+        except SealwaxError as error:
+            problem = problem_of(error).problem
+            if problem.status >= 500:  # noqa: PLR2004 - the server's fault, so of the whole batch
+                raise
+            return Refused(problem)
+
+    async def _check(self, tenant_id: str, body: bytes) -> _Request:
+        now_ms = clock.now_ms()
+        submission = read_submission(body, stream_of_topic=None, limits=self._limits, now_ms=now_ms)
+        domain = submission.author.domain
+        if not await self._usable.get((tenant_id, domain)):
+            raise _not_usable(domain)
+        value = body
+        template = None
+        if submission.template is not None:
+            template = await self._templates.find(tenant_id, submission.template)
+            value = self._templates.pin(body, submission.template, template)
+        if submission.data is not None:
+            check_rendering(submission, template)
+        return self._request(tenant_id, submission.stream, value, now_ms)
+
+    def _request(self, tenant_id: str, stream: Stream, value: bytes, now_ms: int) -> _Request:
+        ident = email_id(now_ms, os.urandom(ENTROPY_BYTES))
+        topic = _TOPIC_OF[stream]
+        headers = (
+            ("email-id", ident.encode()),
+            ("tenant", tenant_id.encode()),
+            ("accepted-at", b"%d" % now_ms),
+            ("grant", grant(self._grant_key, ident, tenant_id, now_ms, value).encode()),
+        )
+        key = tenant_id.encode()
+        entry = Entry(partition_of(key, self._partitions[topic]), key, value, headers)
+        return _Request(ident, topic, entry)
+
+    def _remember(self, tenant_id: str, request: _Request, offset: int) -> None:
+        position = Position(request.topic, request.entry.partition, offset)
+        self._recent.add(tenant_id, request.email_id, position)
+
+
+def _answer(request: _Request, failed: Exception | None) -> Accepted | Refused:
+    return Accepted(request.email_id) if failed is None else Refused(problem_of(failed).problem)
+
+
+def _not_usable(domain: str) -> ProblemError:
+    return ProblemError(
+        DOMAIN_NOT_USABLE,
+        f"Mail from {domain} is not yours to send. Add the domain by "
+        f"`sealwax domains add {domain} --trusted`, or send from a domain that you have; "
+        "GET /v1/domains lists them.",
+        field="from",
+    )

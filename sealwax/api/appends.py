@@ -1,0 +1,104 @@
+"""Durable appends of many requests at once, awaited on the event loop."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from connectors.log.port import Entry, Log
+
+# No group is larger, so that the first of it does not wait long for the bytes of the last.
+_GROUP_RECORDS: Final = 2_000
+_GROUP_BYTES: Final = 8 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Entries of one request, and who waits for them."""
+
+    entries: Sequence[Entry]
+    done: "asyncio.Future[Sequence[int]]"
+
+
+@dataclass(slots=True)
+class _Topic:
+    """What waits for a topic's next append."""
+
+    waiting: list[_Waiting] = field(default_factory=list)
+    busy: bool = False
+
+
+class Appends:
+    """Collects what requests append while the append before is on its way to the disk.
+
+    One append per topic is under way at a time: each group is as large as the disk is slow, and
+    one call from the log's thread wakes all its requests.
+    """
+
+    def __init__(self, log: Log) -> None:
+        """Must be made on the event loop that awaits the appends."""
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._topics: dict[str, _Topic] = {}
+
+    async def append(self, topic: str, entries: Sequence[Entry]) -> Sequence[int]:
+        """Appends all or none of the entries; returns their offsets once they are durable.
+
+        Raises:
+            StorageFullError: The disk is full, or its reserve is reached.
+            LogClosedError: The process is stopping.
+            OSError: The log cannot be written.
+        """
+        waiting = _Waiting(entries, self._loop.create_future())
+        state = self._topics.get(topic)
+        if state is None:
+            state = self._topics[topic] = _Topic()
+        state.waiting.append(waiting)
+        if not state.busy:
+            state.busy = True
+            # Not at once: requests that the loop reads in the same round go together.
+            self._loop.call_soon(self._flush, topic, state)
+        return await waiting.done
+
+    def _flush(self, topic: str, state: _Topic) -> None:
+        if not state.waiting:
+            state.busy = False
+            return
+        group, entries = self._take(state)
+
+        def on_durable(result: Sequence[int] | Exception) -> None:
+            self._loop.call_soon_threadsafe(self._settle, topic, group, result)
+
+        try:
+            self._log.append(topic, entries, on_durable)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
+            self._settle(topic, group, error)
+
+    @staticmethod
+    def _take(state: _Topic) -> tuple[list[_Waiting], list[Entry]]:
+        group: list[_Waiting] = []
+        entries: list[Entry] = []
+        size = 0
+        for waiting in state.waiting:
+            group.append(waiting)
+            entries.extend(waiting.entries)
+            size += sum(len(entry.value or b"") for entry in waiting.entries)
+            if len(entries) >= _GROUP_RECORDS or size >= _GROUP_BYTES:
+                break
+        del state.waiting[: len(group)]
+        return group, entries
+
+    def _settle(
+        self, topic: str, group: Sequence[_Waiting], result: Sequence[int] | Exception
+    ) -> None:
+        first = 0
+        for waiting in group:
+            after = first + len(waiting.entries)
+            if waiting.done.done():
+                pass  # its client went away; the entries are in the log all the same
+            elif isinstance(result, Exception):
+                waiting.done.set_exception(result)
+            else:
+                waiting.done.set_result(result[first:after])
+            first = after
+        self._flush(topic, self._topics[topic])

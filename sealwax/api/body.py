@@ -1,0 +1,87 @@
+"""Reading the body of a request, as much of it as is allowed."""
+
+import asyncio
+from typing import Final
+
+from litestar.types import Receive
+
+from sealwax.api.problems import (
+    BAD_REQUEST,
+    BODY_TOO_SLOW,
+    TOO_LARGE,
+    UNSUPPORTED_MEDIA_TYPE,
+    ProblemError,
+)
+
+# A megabyte over a slow mobile line; without it a client that stalls keeps its bytes here for ever.
+_PATIENCE_S: Final = 60.0
+
+
+async def read_json_body(receive: Receive, headers: dict[bytes, bytes], most: int) -> bytes:
+    """The body of a request that should be JSON.
+
+    Raises:
+        ProblemError: 413 before more than `most` bytes were read, 415 for another type or an
+            encoding, 408 for a body that takes over a minute.
+    """
+    _check_type(headers)
+    length = headers.get(b"content-length", b"")
+    expected = int(length) if length.isdigit() else None
+    if expected is not None and expected > most:
+        raise _too_large(most)
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            return await _read(receive, expected, most)
+    except TimeoutError as error:
+        raise ProblemError(
+            BODY_TOO_SLOW, f"The body took over {_PATIENCE_S:.0f} s. Send it faster, or in parts."
+        ) from error
+
+
+async def _read(receive: Receive, expected: int | None, most: int) -> bytes:
+    body, more = await _next(receive)
+    # Granian says at the last part that there is more; the length saves asking for the empty rest.
+    if not more or len(body) == expected:
+        return body
+    chunks = [body]
+    size = len(body)
+    while more and size != expected:
+        chunk, more = await _next(receive)
+        size += len(chunk)
+        if size > most:
+            raise _too_large(most)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def _next(receive: Receive) -> tuple[bytes, bool]:
+    message = await receive()
+    if message["type"] != "http.request":
+        raise ProblemError(BAD_REQUEST, "The connection ended before the body did. Send it again.")
+    return message.get("body", b""), message.get("more_body", False)
+
+
+def _check_type(headers: dict[bytes, bytes]) -> None:
+    given = headers.get(b"content-type", b"application/json")
+    media_type = given.partition(b";")[0].strip().lower()
+    if media_type != b"application/json" and not media_type.endswith(b"+json"):
+        raise ProblemError(
+            UNSUPPORTED_MEDIA_TYPE,
+            f"The content type is {media_type.decode('latin-1')[:80]}. Send JSON, with the header "
+            "`Content-Type: application/json`.",
+        )
+    encoding = headers.get(b"content-encoding", b"identity").lower()
+    if encoding != b"identity":
+        raise ProblemError(
+            UNSUPPORTED_MEDIA_TYPE,
+            f"The body is encoded by {encoding.decode('latin-1')[:40]}. Send it as it is, without "
+            "the header Content-Encoding.",
+        )
+
+
+def _too_large(most: int) -> ProblemError:
+    return ProblemError(
+        TOO_LARGE,
+        f"The body has more than {most:,} bytes. Send less, or put large files on a web server and "
+        "link to them.",
+    )

@@ -1,0 +1,80 @@
+"""What the routes work with."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+from connectors.log.port import Log
+from sealwax.api.accept import Acceptor
+from sealwax.api.auth import Authenticator
+from sealwax.api.emails import EmailReader
+from sealwax.api.recent import RecentEmails
+from sealwax.mail.submission import SubmissionLimits
+from sealwax.model.topics import REQUESTED
+from sealwax.store.analytics.port import Analytics
+from sealwax.store.processes import ProcessFiles
+from sealwax.store.relational import Store
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class EventThreads:
+    """Threads for questions about events: a slow answer keeps no API key waiting."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(8, "events")
+
+    async def run(self, ask: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """What `ask` returns or raises, called in one of the threads."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, lambda: ask(*args, **kwargs))
+
+    def close(self) -> None:
+        """Waits for the questions that were asked."""
+        self._executor.shutdown()
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the routes work with.
+
+    Attributes:
+        limits: How large an email may be.
+        auth: Whose key a request has.
+        acceptor: Takes emails.
+        reader: Reads emails.
+        analytics: Answers questions about events; blocks.
+        store: Accounts; blocks.
+        processes: Which processes are ready.
+        events: Threads for `reader` and `analytics`.
+    """
+
+    limits: SubmissionLimits
+    auth: Authenticator
+    acceptor: Acceptor
+    reader: EmailReader
+    analytics: Analytics
+    store: Store
+    processes: ProcessFiles
+    events: EventThreads
+
+
+def make_services(
+    log: Log, store: Store, analytics: Analytics, processes: ProcessFiles
+) -> Services:
+    """Services over these stores. Must be called on the event loop that serves."""
+    limits = SubmissionLimits()
+    recent = RecentEmails(REQUESTED, log.partitions(REQUESTED[0]))
+    return Services(
+        limits=limits,
+        auth=Authenticator(store),
+        acceptor=Acceptor(log, store, recent, limits),
+        reader=EmailReader(log, store, analytics, recent),
+        analytics=analytics,
+        store=store,
+        processes=processes,
+        events=EventThreads(),
+    )
