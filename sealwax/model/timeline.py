@@ -25,12 +25,10 @@ def timeline(rows: Sequence[Row]) -> list[Step]:
     for the attempt and one for its verdict. Every step has `at`, `kind`, `recipient` and `source`
     (`accept`, `render` or `dispatch`: who says so).
     """
-    steps: list[tuple[datetime, int, Step]] = []
-    for row in rows:
-        for order, (at, step) in enumerate(_expand(row)):
-            steps.append((at, order, step))
-    steps.sort(key=lambda step: step[:2])
-    return _once_accepted([step for _, _, step in steps])
+    steps = [step for row in rows for step in _expand(row)]
+    # Stable: steps of the same millisecond stay in the order of their rows.
+    steps.sort(key=lambda step: step[0])
+    return _once_accepted([step for _, step in steps])
 
 
 def accepted(at_ms: int) -> Step:
