@@ -103,5 +103,5 @@ class FlowProcess:
             hook()
         self.log.close()
         self._ownership.close()
-        self._files.clear(self.name)
+        self._files.mark_stopped(self.name)
         logger.info("stopped")

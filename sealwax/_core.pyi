@@ -1,8 +1,11 @@
-"""The Rust core. Every call takes a batch, releases the GIL, and returns a result or an ItemError
-per item, so that one bad item fails alone. Nothing here reads a clock, a file or a socket."""
+"""The Rust core: batches in, a result or an ItemError per item out.
+
+One bad item fails alone. Every call releases the GIL; nothing here reads a clock, a file or a
+socket.
+"""
 
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 __all__ = [
     "Draft",
@@ -27,8 +30,10 @@ class ItemError:
     @property
     def message(self) -> str: ...  # a sentence for the sender
 
-_Template = tuple[str | None, str | None, str | None, bytes]  # subject, html, text, data as JSON
-_Rendered = tuple[str | None, str | None, str | None]
+_Template: TypeAlias = tuple[
+    str | None, str | None, str | None, bytes
+]  # subject, html, text, data as JSON
+_Rendered: TypeAlias = tuple[str | None, str | None, str | None]
 
 def render(jobs: Sequence[_Template]) -> list[_Rendered | ItemError]:
     """Renders Handlebars in strict mode; html is escaped, subject and text are not."""
@@ -73,7 +78,7 @@ def sign(jobs: Sequence[tuple[bytes, Signer, int]]) -> list[bytes | ItemError]:
     """Message, signer, t= in seconds -> the message with one DKIM-Signature per key in front."""
 
 # Fields of sealwax.model.delivery.Delivery in order, with Position and Wait as plain tuples.
-_DeliveryFields = tuple[Any, ...]
+_DeliveryFields: TypeAlias = tuple[Any, ...]
 
 def encode_deliveries(jobs: Sequence[tuple[_DeliveryFields, bytes]]) -> list[bytes]:
     """Fields and the event row that the record carries (empty for none) -> versioned record."""

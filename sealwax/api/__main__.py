@@ -57,7 +57,7 @@ async def _run(settings: Settings) -> None:
         await asyncio.to_thread(log.close)
         analytics.close()
         store.close()
-        processes.clear(NAME)
+        processes.mark_stopped(NAME)
         logger.info("stopped")
 
 

@@ -26,16 +26,20 @@ class ProcessFiles:
         """Records that `name` works, and that it is this process."""
         self._write(f"{name}.ready", os.getpid())
 
-    def clear(self, name: str, pid: int | None = None) -> None:
-        """Removes what says that `name` runs as `pid` (None: as this process). Idempotent.
+    def mark_stopped(self, name: str) -> None:
+        """Takes mark_ready back, where it was this process that said it. Idempotent.
+
+        The pid file is the supervisor's: it stays until the next process has replaced it.
+        """
+        self._remove(f"{name}.ready", os.getpid())
+
+    def clear(self, name: str, pid: int) -> None:
+        """Removes what says that `name` runs as `pid`. Idempotent.
 
         Files that say another pid stay: they are of a later process of the same name.
         """
-        own = os.getpid() if pid is None else pid
-        for kind in ("ready", "pid"):
-            if self._read(f"{name}.{kind}") == own:
-                with suppress(FileNotFoundError):
-                    (self._run / f"{name}.{kind}").unlink()
+        self._remove(f"{name}.ready", pid)
+        self._remove(f"{name}.pid", pid)
 
     def pid(self, name: str) -> int | None:
         """The pid that was recorded for `name`, whether it lives or not."""
@@ -51,6 +55,11 @@ class ProcessFiles:
         part = self._run / f".{name}.{os.getpid()}"
         part.write_text(str(pid))
         part.replace(self._run / name)
+
+    def _remove(self, name: str, pid: int) -> None:
+        if self._read(name) == pid:
+            with suppress(FileNotFoundError):
+                (self._run / name).unlink()
 
     def _read(self, name: str) -> int | None:
         try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.support.waiting import wait_until
 
-_SCRIPT = Path(__file__).with_name("mail_sink.py")
+_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,15 @@ class Sink:
 @contextmanager
 def running_sink(directory: Path, *options: str, listen: str = "127.0.0.1:0") -> Iterator[Sink]:
     """Runs the sink with `options` of its command line until the block ends."""
+    directory = directory.absolute()
     directory.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(_SCRIPT), "--listen", listen, "--dir", str(directory), *options]
+    command = [
+        *(sys.executable, "-m", "tests.support.mail_sink"),
+        *("--listen", listen, "--dir", str(directory)),
+        *options,
+    ]
     with (directory / "sink.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=_ROOT)
     try:
         bound = wait_until(
             lambda: _bound(directory / "sink.log", process), 20, "the sink to listen"

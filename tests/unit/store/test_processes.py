@@ -42,9 +42,9 @@ def test_clearing_leaves_the_files_of_a_later_process(tmp_path):
     files = ProcessFiles(tmp_path)
     files.write_pid("api", os.getppid())
     files.mark_ready("api")
-    files.clear("api")
+    files.clear("api", os.getpid())
     assert files.pid("api") == os.getppid()
     assert not (tmp_path / "run" / "api.ready").exists()
     files.clear("api", os.getppid())
     assert files.pid("api") is None
-    files.clear("api")
+    files.clear("api", os.getpid())
