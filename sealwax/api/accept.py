@@ -160,7 +160,7 @@ class Acceptor:
 
     def _remember(self, tenant_id: str, request: _Request, offset: int) -> None:
         position = Position(request.topic, request.entry.partition, offset)
-        self._recent.add(tenant_id, request.email_id, position)
+        self._recent.add(tenant_id, request.email_id, position, clock.now_ms())
 
 
 def _answer(request: _Request, failed: Exception | None) -> Accepted | Refused:

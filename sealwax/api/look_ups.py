@@ -48,9 +48,10 @@ class LookUps(Generic[K, V]):
             value = await asyncio.to_thread(self._load, key)
         finally:
             del self._running[key]
-        self._kept.pop(key, None)
-        if value is not None:
-            while len(self._kept) >= self._size:
-                del self._kept[next(iter(self._kept))]
-            self._kept[key] = _Kept(value, until)
+        if value is None:
+            self._kept.pop(key, None)
+            return None
+        if len(self._kept) >= self._size:
+            self._kept.clear()  # none of them is kept for long anyway
+        self._kept[key] = _Kept(value, until)
         return value
