@@ -102,9 +102,7 @@ class OpenSegment:
                 if max_records <= 0 or max_bytes <= 0:
                     break
             cursor.close()  # ends the read transaction, so that checkpoints can go on
-        stopped = bool(chunks) and (
-            max_records <= 0 or max_bytes <= 0 or len(chunks) == _LIMIT
-        )
+        stopped = bool(chunks) and (max_records <= 0 or max_bytes <= 0 or len(chunks) == _LIMIT)
         return Found(chunks, exhausted=not stopped, sealed=self._sealed)
 
     def end(self, partition: int) -> Bound:
