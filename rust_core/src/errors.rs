@@ -15,7 +15,10 @@ pub(crate) struct ItemError {
 #[pymethods]
 impl ItemError {
     fn __repr__(&self) -> String {
-        format!("ItemError({:?}, {:?}, {:?})", self.code, self.field, self.message)
+        format!(
+            "ItemError({:?}, {:?}, {:?})",
+            self.code, self.field, self.message
+        )
     }
 }
 

@@ -7,7 +7,6 @@ mod templates;
 
 use pyo3::prelude::*;
 
-
 /// The native module.
 #[pymodule]
 mod _core {

@@ -1,9 +1,9 @@
 //! Encoding and decoding ready and retry records.
 
+use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyTuple};
-use pyo3::IntoPyObjectExt;
 use sealwax_engine::ItemError;
 use sealwax_engine::record::{self, Delivery};
 
@@ -27,15 +27,18 @@ pub(crate) fn encode_deliveries<'py>(
             .map(|(delivery, row, message)| record::encode(delivery, row, message))
             .collect()
     });
-    Ok(encoded.iter().map(|value| PyBytes::new(py, value)).collect())
+    Ok(encoded
+        .iter()
+        .map(|value| PyBytes::new(py, value))
+        .collect())
 }
 
 /// Decodes records to fields, without their rows.
 #[pyfunction]
-pub(crate) fn decode_deliveries<'py>(
-    py: Python<'py>,
+pub(crate) fn decode_deliveries(
+    py: Python<'_>,
     values: Vec<PyBackedBytes>,
-) -> PyResult<Vec<Bound<'py, PyAny>>> {
+) -> PyResult<Vec<Bound<'_, PyAny>>> {
     let decoded: Vec<_> = py.detach(|| values.iter().map(|value| record::decode(value)).collect());
     decoded
         .into_iter()

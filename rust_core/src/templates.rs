@@ -13,11 +13,15 @@ type Job = (Option<String>, Option<String>, Option<String>, Vec<u8>);
 
 /// Renders (subject, html, text, data) each.
 #[pyfunction]
-pub(crate) fn render<'py>(py: Python<'py>, jobs: Vec<Job>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+pub(crate) fn render(py: Python<'_>, jobs: Vec<Job>) -> PyResult<Vec<Bound<'_, PyAny>>> {
     let rendered: Vec<_> = py.detach(|| {
         jobs.into_iter()
             .map(|(subject, html, text, data)| {
-                let texts = Texts { subject, html, text };
+                let texts = Texts {
+                    subject,
+                    html,
+                    text,
+                };
                 RENDERER.render(&texts, &data)
             })
             .collect()

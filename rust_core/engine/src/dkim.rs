@@ -10,9 +10,20 @@ use crate::ItemError;
 
 /// Headers that are signed where a message has them, in this order.
 const SIGNED: &[&str] = &[
-    "From", "To", "Cc", "Reply-To", "Subject", "Date", "Message-ID", "MIME-Version",
-    "Content-Type", "Content-Transfer-Encoding", "List-Unsubscribe", "List-Unsubscribe-Post",
-    "Feedback-ID", "X-Sealwax-Id",
+    "From",
+    "To",
+    "Cc",
+    "Reply-To",
+    "Subject",
+    "Date",
+    "Message-ID",
+    "MIME-Version",
+    "Content-Type",
+    "Content-Transfer-Encoding",
+    "List-Unsubscribe",
+    "List-Unsubscribe-Post",
+    "Feedback-ID",
+    "X-Sealwax-Id",
 ];
 /// Named once more than they stand in the message, so that nobody can add another one.
 const OVER_SIGNED: &[&str] = &["From", "To", "Subject"];
@@ -52,7 +63,11 @@ impl Signer {
             Ok((selector.clone(), key))
         };
         if keys.is_empty() {
-            return Err(ItemError::new("bad_key", "", format!("{domain} has no key")));
+            return Err(ItemError::new(
+                "bad_key",
+                "",
+                format!("{domain} has no key"),
+            ));
         }
         Ok(Self {
             domain: domain.to_owned(),
@@ -105,8 +120,13 @@ impl Key {
         match self {
             Self::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), data, &mut signature)
-                    .map_err(|_| ItemError::new("sign_failed", "", "the RSA key does not sign"))?;
+                pair.sign(
+                    &RSA_PKCS1_SHA256,
+                    &SystemRandom::new(),
+                    data,
+                    &mut signature,
+                )
+                .map_err(|_| ItemError::new("sign_failed", "", "the RSA key does not sign"))?;
                 Ok(signature)
             }
             // RFC 8463 section 3: the SHA-256 of the data is what Ed25519 signs.

@@ -21,8 +21,20 @@ const PIECE: usize = 18;
 
 /// Headers that sealwax writes itself, in lower case; `content-` stands for all that begin so.
 const RESERVED: &[&str] = &[
-    "from", "to", "cc", "bcc", "subject", "date", "message-id", "mime-version", "dkim-signature",
-    "received", "return-path", "x-sealwax-id", "sender", "reply-to",
+    "from",
+    "to",
+    "cc",
+    "bcc",
+    "subject",
+    "date",
+    "message-id",
+    "mime-version",
+    "dkim-signature",
+    "received",
+    "return-path",
+    "x-sealwax-id",
+    "sender",
+    "reply-to",
 ];
 
 /// A name, which may be empty, and an address.
@@ -77,7 +89,11 @@ pub struct Draft {
 pub fn compose(draft: &Draft) -> Result<Vec<Vec<u8>>, ItemError> {
     check(draft)?;
     let mut head = Vec::with_capacity(1024);
-    write_header(&mut head, "Date", &Date::new(draft.date_ms.div_euclid(1000)));
+    write_header(
+        &mut head,
+        "Date",
+        &Date::new(draft.date_ms.div_euclid(1000)),
+    );
     write_addresses(&mut head, "From", std::slice::from_ref(&draft.author));
     write_addresses(&mut head, "To", &draft.to);
     write_addresses(&mut head, "Cc", &draft.cc);
@@ -85,7 +101,11 @@ pub fn compose(draft: &Draft) -> Result<Vec<Vec<u8>>, ItemError> {
     write_header(&mut head, "Subject", &Text::new(draft.subject.as_str()));
     let mut rest = Vec::with_capacity(16 * 1024);
     rest.extend_from_slice(b"MIME-Version: 1.0\r\n");
-    write_header(&mut rest, "X-Sealwax-Id", &Raw::new(draft.email_id.as_str()));
+    write_header(
+        &mut rest,
+        "X-Sealwax-Id",
+        &Raw::new(draft.email_id.as_str()),
+    );
     for (name, value) in &draft.headers {
         write_header(&mut rest, name, &Text::new(value.as_str()));
     }
@@ -227,13 +247,20 @@ fn multipart<'a>(draft: &Draft, subtype: &str, parts: Vec<MimePart<'a>>) -> Mime
 }
 
 fn file(attachment: &Attachment) -> MimePart<'_> {
-    let disposition = if attachment.content_id.is_empty() { "attachment" } else { "inline" };
+    let disposition = if attachment.content_id.is_empty() {
+        "attachment"
+    } else {
+        "inline"
+    };
     let name = parameter("filename", &attachment.filename);
     let mut part = MimePart::new(
         ContentType::new(attachment.content_type.as_str()),
         BodyPart::Text(Cow::Owned(base64_lines(&attachment.content))),
     )
-    .header("Content-Disposition", Raw::new(format!("{disposition}{name}")))
+    .header(
+        "Content-Disposition",
+        Raw::new(format!("{disposition}{name}")),
+    )
     .transfer_encoding("base64");
     if !attachment.content_id.is_empty() {
         part = part.cid(attachment.content_id.as_str());

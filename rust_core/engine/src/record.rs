@@ -11,7 +11,10 @@ const ID_AS_TEXT: u8 = 0;
 
 /// The fields of a delivery; see `sealwax.model.delivery.Delivery`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the Python dataclass of the same names documents them")]
+#[expect(
+    missing_docs,
+    reason = "the Python dataclass of the same names documents them"
+)]
 pub struct Delivery {
     pub email_id: String,
     pub rcpt_index: u64,
@@ -59,7 +62,11 @@ pub fn encode(delivery: &Delivery, row: &[u8], message: &[u8]) -> Vec<u8> {
     ] {
         put_number(&mut out, number);
     }
-    for text in [&delivery.source_ip, &delivery.dkim_domain, &delivery.template] {
+    for text in [
+        &delivery.source_ip,
+        &delivery.dkim_domain,
+        &delivery.template,
+    ] {
         put_bytes(&mut out, text.as_bytes());
     }
     put_number(&mut out, delivery.tags.len() as u64);
@@ -122,11 +129,15 @@ pub fn row(value: &[u8]) -> Result<&[u8], ItemError> {
 
 fn put_number(out: &mut Vec<u8>, number: u64) {
     let mut rest = number;
-    while rest >= 0x80 {
-        out.push((rest & 0x7F) as u8 | 0x80);
+    loop {
+        let [low, ..] = rest.to_le_bytes();
         rest >>= 7;
+        if rest == 0 {
+            out.push(low);
+            return;
+        }
+        out.push(low | 0x80);
     }
-    out.push(rest as u8);
 }
 
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -227,7 +238,11 @@ impl<'a> Cursor<'a> {
 }
 
 fn unreadable() -> ItemError {
-    ItemError::new("unreadable", "", "the record is cut off or was not written by sealwax")
+    ItemError::new(
+        "unreadable",
+        "",
+        "the record is cut off or was not written by sealwax",
+    )
 }
 
 #[cfg(test)]

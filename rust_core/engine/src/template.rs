@@ -118,7 +118,11 @@ impl Renderer {
                 .map(|(line, column)| format!(" (line {line}, column {column})"))
                 .unwrap_or_default();
             let reason = error.reason();
-            ItemError::new("template_syntax", field, format!("{field}{place}: {reason}"))
+            ItemError::new(
+                "template_syntax",
+                field,
+                format!("{field}{place}: {reason}"),
+            )
         })?;
         let template = Arc::new(template);
         if source.len() <= MAX_KEPT_LEN {
