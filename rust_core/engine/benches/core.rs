@@ -38,16 +38,13 @@ fn draft() -> Draft {
 }
 
 fn signer(algorithm: &str) -> Signer {
-    let der = match algorithm {
-        "rsa" => {
-            let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
-            pair.as_der().unwrap().as_ref().to_vec()
-        }
-        _ => {
-            let random = aws_lc_rs::rand::SystemRandom::new();
-            let document = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
-            document.as_ref().to_vec()
-        }
+    let der = if algorithm == "rsa" {
+        let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+        pair.as_der().unwrap().as_ref().to_vec()
+    } else {
+        let random = aws_lc_rs::rand::SystemRandom::new();
+        let document = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
+        document.as_ref().to_vec()
     };
     Signer::new("acme.test", &[("s".to_owned(), algorithm.to_owned(), der)]).unwrap()
 }
