@@ -1,6 +1,7 @@
 """The API process: `python -m sealwax.api`."""
 
 import asyncio
+import gc
 import signal
 import sys
 
@@ -47,6 +48,10 @@ async def _run(settings: Settings) -> None:
         services = make_services(log, store, analytics, processes)
 
         def ready() -> None:
+            # What lives as long as the process is left out of collections, which took 50 ms of
+            # every second under load.
+            gc.collect()
+            gc.freeze()
             processes.mark_ready(NAME)
             logger.info("ready", url=settings.http.url)
 
