@@ -1,7 +1,7 @@
 """`sealwax stats`: what was sent, by day."""
 
 from datetime import date, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -12,6 +12,7 @@ from sealwax.cli.output import say_json, say_table
 from sealwax.errors import ConfigurationError
 
 _WEEK = timedelta(days=6)
+_ALWAYS = ("accepted", "delivered", "deferred", "bounced", "expired")
 
 
 def stats(
@@ -31,8 +32,17 @@ def stats(
         say_json(answer)
         return
     days = answer["data"]
-    columns = list(days[0]) if days else ["date"]
+    columns = ["date", *(name for name in _counts(days) if _is_shown(name, days))]
     say_table(columns, [[str(day.get(c, "")) for c in columns] for day in days], right=True)
+
+
+def _counts(days: list[dict[str, Any]]) -> list[str]:
+    return [name for name in days[0] if name != "date"] if days else []
+
+
+def _is_shown(name: str, days: list[dict[str, Any]]) -> bool:
+    """The columns that everybody looks for, and those that count anything."""
+    return name in _ALWAYS or any(day[name] for day in days)
 
 
 def _day(flag: str, text: str) -> date:

@@ -1,0 +1,173 @@
+"""End to end on this machine: `make bench`. Prints figures, asserts nothing.
+
+Starts the platform as a user does (`sealwax up`, embedded defaults), feeds it 5 KB mails by the
+batch API, and lets an SMTP sink take them: Postfix's smtp-sink, or with --sink mail the project's
+own. Prints mails per second over --seconds, CPU per mail and peak memory by process, and the time
+from the 202 to the sink's 250 at a tenth of that rate.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import platform as machine
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import httpx
+
+from sealwax.store.processes import NAMES
+from tests.support.platform import Platform, free_port, running_platform
+from tests.support.waiting import wait_until
+
+DOMAINS = 25
+BATCH = 500
+AHEAD = 6_000  # mails that are accepted and not delivered yet, at most
+BUDGET_US = {"api": 40, "render": 350, "dispatch": 110, "analytics": 40}
+BODY = "<p style='color:#333'>Thank you for your order, it is on its way.</p>\n" * 68
+
+
+def email(number: int) -> dict[str, str]:
+    return {
+        "from": "Acme <hello@acme.test>",
+        "to": f"user{number}@d{number % DOMAINS}.sink.test",
+        "subject": f"Your order {number}",
+        "html": BODY,
+        "text": "Thank you for your order, it is on its way.",
+    }
+
+
+class Feeder(threading.Thread):
+    """Sends batches for as long as few enough mails are on their way."""
+
+    def __init__(self, platform: Platform) -> None:
+        super().__init__(daemon=True)
+        self.platform = platform
+        self.accepted = 0
+        self.ended = threading.Event()
+        self.delivered = 0
+
+    def run(self) -> None:
+        while not self.ended.is_set():
+            if self.accepted - self.delivered > AHEAD:
+                time.sleep(0.5)
+                self.delivered = delivered(self.platform)
+                continue
+            mails = [email(self.accepted + i) for i in range(BATCH)]
+            self.platform.api.post("/v1/emails/batch", json=mails).raise_for_status()
+            self.accepted += BATCH
+
+
+def delivered(platform: Platform) -> int:
+    return platform.stats().get("delivered", 0)
+
+
+def cpu_s(platform: Platform) -> dict[str, float]:
+    tick = os.sysconf("SC_CLK_TCK")
+    used = {}
+    for name in NAMES:
+        fields = Path(f"/proc/{platform.pid(name)}/stat").read_text().rpartition(")")[2].split()
+        used[name] = (int(fields[11]) + int(fields[12])) / tick
+    return used
+
+
+def peak_mb(platform: Platform, name: str) -> float:
+    status = Path(f"/proc/{platform.pid(name)}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def sink(kind: str, port: int, folder: Path) -> "subprocess.Popen[bytes]":
+    if kind == "smtp-sink":
+        program = shutil.which("smtp-sink", path=f"{os.environ['PATH']}:/usr/sbin")
+        if program is None:
+            sys.exit("smtp-sink is missing: apt-get install postfix, or use --sink mail")
+        command = [program, "-m", "3000", "-u", "nobody", f"127.0.0.1:{port}", "1000"]
+    else:
+        command = [
+            *(sys.executable, "-m", "tests.support.mail_sink"),
+            *("--listen", f"127.0.0.1:{port}", "--dir", str(folder)),
+        ]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def throughput(platform: Platform, seconds: float) -> float:
+    feeder = Feeder(platform)
+    feeder.start()
+    time.sleep(5)
+    before, cpu_before, began = delivered(platform), cpu_s(platform), time.monotonic()
+    time.sleep(seconds)
+    after, cpu_after, took = delivered(platform), cpu_s(platform), time.monotonic() - began
+    feeder.ended.set()
+    feeder.join()
+    mails = after - before
+    print(f"\nsustained over {took:.0f} s: {mails / took:,.0f} mails/s ({mails:,} mails)")
+    print(f"{'process':<10} {'CPU us/mail':>12} {'budget':>8} {'peak MB':>8}")
+    for name in NAMES:
+        per_mail = (cpu_after[name] - cpu_before[name]) / max(1, mails) * 1e6
+        print(f"{name:<10} {per_mail:>12.0f} {BUDGET_US[name]:>8} {peak_mb(platform, name):>8.0f}")
+    wait_until(lambda: delivered(platform) >= feeder.accepted, 120, "the rest to be delivered")
+    return mails / took
+
+
+def latency(platform: Platform, per_second: float, seconds: float) -> None:
+    ids = []
+    for i in range(int(per_second * seconds)):
+        began = time.monotonic()
+        ids.append(platform.api.post("/v1/emails", json=email(i)).json()["id"])
+        time.sleep(max(0.0, 1 / per_second - (time.monotonic() - began)))
+    time.sleep(3)
+    took = sorted(_ms(platform, email_id) for email_id in ids[:: max(1, len(ids) // 400)])
+    p99 = took[int(len(took) * 0.99)]
+    print(f"\nat {per_second:.0f} mails/s, {len(ids)} mails, {len(took)} looked at:")
+    print(f"accept to the sink's 250: p50 {statistics.median(took):.0f} ms, p99 {p99:.0f} ms")
+
+
+def _ms(platform: Platform, email_id: str) -> float:
+    from datetime import datetime
+
+    step = platform.wait_for_step(email_id, "delivered")
+    first = platform.timeline(email_id)[0]
+    at, end = (datetime.fromisoformat(s["at"]) for s in (first, step))
+    return (end - at).total_seconds() * 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--sink", choices=["smtp-sink", "mail"], default="smtp-sink")
+    arguments = parser.parse_args()
+    versions = {
+        p: importlib.metadata.version(p) for p in ("sealwax", "bytewax", "aiosmtplib", "chdb")
+    }
+    cpu = next(
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    )
+    print(
+        f"machine: {os.cpu_count()} cores, {cpu}, {machine.platform()}; load {os.getloadavg()[0]}"
+    )
+    print(f"Python {machine.python_version()}, {versions}, httpx {httpx.__version__}")
+    print(
+        f"method: batch API in, RSA-2048 and Ed25519, 5 KB, {DOMAINS} domains, {arguments.sink} out"
+    )
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        target = sink(arguments.sink, port, Path(folder) / "sink")
+        try:
+            routes = {"SEALWAX_SMTP_ROUTES": f"*.sink.test=127.0.0.1:{port}"}
+            with running_platform(Path(folder) / "data", routes) as platform:
+                rate = throughput(platform, arguments.seconds)
+                latency(platform, max(1, rate / 10), 20)
+        finally:
+            target.terminate()
+            target.wait()
+
+
+if __name__ == "__main__":
+    main()
