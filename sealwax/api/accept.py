@@ -12,7 +12,7 @@ from connectors.log.port import Entry, Log
 from connectors.records import partition_of
 from sealwax import clock
 from sealwax.api.appends import Appends
-from sealwax.api.ids import EmailIds
+from sealwax.api.ids import Ids
 from sealwax.api.look_ups import LookUps
 from sealwax.api.problems import DOMAIN_NOT_USABLE, Problem, ProblemError, problem_of
 from sealwax.api.recent import RecentEmails
@@ -66,7 +66,7 @@ class Acceptor:
         self._appends = Appends(log)
         self._grant_key = store.master_key.derive("grant")
         self._recent = recent
-        self._ids = EmailIds()
+        self._ids = Ids()
         self._limits = limits
         self._partitions = {topic: log.partitions(topic) for topic in _TOPIC_OF.values()}
         self._templates = PinnedTemplates(store, limits)
@@ -146,7 +146,7 @@ class Acceptor:
         return self._request(tenant_id, submission.stream, value, now_ms)
 
     def _request(self, tenant_id: str, stream: Stream, value: bytes, now_ms: int) -> _Request:
-        ident = self._ids.make(now_ms)
+        ident = self._ids.email(now_ms)
         topic = _TOPIC_OF[stream]
         headers = (
             ("email-id", ident.encode()),

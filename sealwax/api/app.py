@@ -21,7 +21,7 @@ from litestar.types import (
 )
 
 from sealwax.api.description import document
-from sealwax.api.ids import RequestIds
+from sealwax.api.ids import Ids
 from sealwax.api.problems import MEDIA_TYPE, answer, problem_of
 from sealwax.api.routes.accepting import accepting_routes
 from sealwax.api.routes.domains import list_domains, show_domain
@@ -70,14 +70,14 @@ class Front:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._ids = RequestIds()
+        self._ids = Ids()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request."""
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        request_id = self._ids.make()
+        request_id = self._ids.request()
         header = (b"x-request-id", request_id.encode())
         started = False
 

@@ -177,6 +177,8 @@ def problem_of(error: Exception) -> ProblemError:
         return ProblemError(_BY_STATUS[error.status], detail, field=error.field)
     if isinstance(error, HTTPException):
         return _of_framework(error)
+    if isinstance(error, OSError):
+        return ProblemError(LOG_AWAY, "The log cannot be written or read. Try again in a moment.")
     kind, detail = _UNAVAILABLE.get(
         type(error),
         (INTERNAL_ERROR, "The cause is in the log of the API. Try again later."),

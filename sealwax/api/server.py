@@ -52,6 +52,7 @@ async def serve(
     try:
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
         if not stop.is_set():
+            await serving  # raises why, where it knows
             raise RuntimeError("the HTTP server ended by itself")
         server.stop()  # type: ignore[no-untyped-call]  # Granian has no types here
         await serving

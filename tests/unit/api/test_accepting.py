@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import signal
 from typing import Any
 
@@ -153,6 +154,18 @@ def test_what_was_answered_before_a_kill_is_in_the_log(fresh: Api):
         fresh.process.wait()
         assert set(ids) <= by_id(fresh.records()).keys()
         fresh.start()
+
+
+def test_a_log_that_cannot_be_written_is_503(fresh: Api):
+    shutil.rmtree(fresh.data_dir / "log" / "email.requested.marketing")
+    response = fresh.send(stream="marketing")
+    assert response.status_code == 503
+    assert response.json()["type"] == "/problems/log-away"
+    assert int(response.headers["retry-after"]) > 0
+    batch = [EMAIL, EMAIL | {"stream": "marketing"}]
+    good, bad = fresh.http.post("/v1/emails/batch", json=batch).json()["data"]
+    assert good["id"]
+    assert bad["error"]["type"] == "/problems/log-away"
 
 
 @pytest.mark.parametrize("fresh", [{"SEALWAX_MIN_FREE": "900000GB"}], indirect=True)

@@ -136,7 +136,6 @@ def test_the_openapi_document_describes_every_route_with_examples(api: Api):
     send = document["paths"]["/v1/emails"]["post"]
     example = send["requestBody"]["content"]["application/json"]["example"]
     assert api.http.post("/v1/emails", json=example).status_code == 202
-    assert "http" not in json.dumps(document["paths"]["/v1/emails"]).lower().replace("https", "")
     names = document["components"]["schemas"]
     references = [
         part.split('"')[0] for part in json.dumps(document).split("#/components/schemas/")[1:]
