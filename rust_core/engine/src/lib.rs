@@ -5,6 +5,7 @@
 
 pub mod dkim;
 mod error;
+mod header;
 pub mod mime;
 pub mod record;
 pub mod template;

@@ -5,14 +5,13 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mail_builder::headers::address::{Address, EmailAddress};
 use mail_builder::headers::content_type::ContentType;
 use mail_builder::headers::date::Date;
 use mail_builder::headers::raw::Raw;
-use mail_builder::headers::text::Text;
 use mail_builder::mime::{BodyPart, MimePart};
 
 use crate::ItemError;
+use crate::header::{write_mailboxes, write_text};
 
 const BASE64_LINE: usize = 76;
 const TEXT_WIDTH: usize = 76;
@@ -37,7 +36,7 @@ const RESERVED: &[&str] = &[
     "reply-to",
 ];
 
-/// A name, which may be empty, and an address.
+/// A display name, which may be empty, and an address.
 pub type Mailbox = (String, String);
 
 /// A file that goes with a message.
@@ -94,11 +93,11 @@ pub fn compose(draft: &Draft) -> Result<Vec<Vec<u8>>, ItemError> {
         "Date",
         &Date::new(draft.date_ms.div_euclid(1000)),
     );
-    write_addresses(&mut head, "From", std::slice::from_ref(&draft.author));
-    write_addresses(&mut head, "To", &draft.to);
-    write_addresses(&mut head, "Cc", &draft.cc);
-    write_addresses(&mut head, "Reply-To", &draft.reply_to);
-    write_header(&mut head, "Subject", &Text::new(draft.subject.as_str()));
+    write_mailboxes(&mut head, "From", std::slice::from_ref(&draft.author));
+    write_mailboxes(&mut head, "To", &draft.to);
+    write_mailboxes(&mut head, "Cc", &draft.cc);
+    write_mailboxes(&mut head, "Reply-To", &draft.reply_to);
+    write_text(&mut head, "Subject", &draft.subject);
     let mut rest = Vec::with_capacity(16 * 1024);
     rest.extend_from_slice(b"MIME-Version: 1.0\r\n");
     write_header(
@@ -107,7 +106,7 @@ pub fn compose(draft: &Draft) -> Result<Vec<Vec<u8>>, ItemError> {
         &Raw::new(draft.email_id.as_str()),
     );
     for (name, value) in &draft.headers {
-        write_header(&mut rest, name, &Text::new(value.as_str()));
+        write_text(&mut rest, name, value);
     }
     // Writing to a Vec cannot fail.
     let _ = body(draft)?.write_part(&mut rest);
@@ -184,19 +183,6 @@ fn write_header(out: &mut Vec<u8>, name: &str, value: &impl mail_builder::header
     out.extend_from_slice(b": ");
     // Writing to a Vec cannot fail.
     let _ = value.write_header(&mut *out, name.len() + 2);
-}
-
-fn write_addresses(out: &mut Vec<u8>, name: &str, mailboxes: &[Mailbox]) {
-    if mailboxes.is_empty() {
-        return;
-    }
-    let addresses = mailboxes.iter().map(|(name, address)| {
-        Address::Address(EmailAddress {
-            name: (!name.is_empty()).then(|| name.as_str().into()),
-            email: address.as_str().into(),
-        })
-    });
-    write_header(out, name, &Address::new_list(addresses.collect()));
 }
 
 /// The tree of parts: mixed (related (alternative (text, html), inline files), files).
