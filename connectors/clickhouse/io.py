@@ -124,6 +124,7 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
         self._lines: list[Line] = []
         self._bytes = 0
         self._ranges: dict[TopicPartition, tuple[int, int]] = {}
+        self._stored: dict[TopicPartition, Committed] = {}
 
     @override
     def write_batch(self, items: list[Item]) -> None:
@@ -145,16 +146,24 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
             self._flush()
 
     def _flush(self) -> None:
-        """The ranges are committed before the insert: a start knows what to look for."""
-        positions = {tp: Committed(a, str(b)) for tp, (a, b) in self._ranges.items()}
+        """The ranges are committed before the insert: a start knows what to look for.
+
+        Bytewax closes a sink whose write failed. What failed may be stored in part, so it is let
+        go of before: the next start finds out, and `close` does not insert it once more.
+        """
+        lines, ranges, stored = self._lines, self._ranges, self._stored
+        self._lines, self._bytes, self._ranges, self._stored = [], 0, {}, {}
+        positions = {tp: Committed(a, str(b)) for tp, (a, b) in ranges.items()}
         self._log.commit(GROUP, positions, durable=True)
-        insert(self._client, self._lines, self._bury)
-        self._lines, self._bytes, self._ranges = [], 0, {}
+        insert(self._client, lines, self._bury)
+        self._stored = {**stored, **{tp: Committed(b + 1) for tp, (_, b) in ranges.items()}}
 
     @override
     def close(self) -> None:
         if self._ranges:
             self._flush()
+        if self._stored:  # after a good end the next start has nothing to find out
+            self._log.commit(GROUP, self._stored, durable=True)
 
 
 class ClickHouseSink(DynamicSink[Item]):

@@ -6,9 +6,10 @@ import structlog
 from clickhouse_connect.driver.client import Client
 
 from connectors.clickhouse.rows import Bury, insert, line_of
-from connectors.log.port import Log, TopicPartition
+from connectors.log.port import Committed, Log, TopicPartition
 
 GROUP = "analytics"
+_HOUR_S = 3600
 
 _STORED = """
 SELECT _offset FROM sealwax.events
@@ -23,7 +24,9 @@ WHERE _topic = {topic:String} AND _partition = {partition:UInt16}
 _SHORT_HOURS = """
 SELECT b.hour FROM (
   SELECT toUnixTimestamp(toStartOfHour(at)) AS hour, count() AS n FROM sealwax.events
-  WHERE toUnixTimestamp(toStartOfHour(at)) IN {hours:Array(UInt32)} GROUP BY hour
+  WHERE toUnixTimestamp(toStartOfHour(at)) IN {hours:Array(UInt32)}
+    AND at >= toDateTime({since:UInt32}) AND at < toDateTime({until:UInt32})
+  GROUP BY hour
 ) AS b LEFT JOIN (
   SELECT toUnixTimestamp(hour) AS hour, sum(n) AS n FROM sealwax.stats_hourly
   WHERE toUnixTimestamp(hour) IN {hours:Array(UInt32)} GROUP BY hour
@@ -79,11 +82,14 @@ def repair(
         positions[tp] = last + 1
     if hours:
         _repair_roll_up(client, sorted(hours))
+    # What is certain now need not be looked at again, and what was buried is buried once.
+    log.commit(GROUP, {tp: Committed(at) for tp, at in positions.items()}, durable=True)
     return positions
 
 
 def _repair_roll_up(client: Client, hours: Sequence[int]) -> None:
-    short = client.query(_SHORT_HOURS, parameters={"hours": list(hours)}).result_rows
+    span = {"since": hours[0], "until": hours[-1] + _HOUR_S}  # so that few parts are read
+    short = client.query(_SHORT_HOURS, parameters={"hours": list(hours), **span}).result_rows
     if not short:
         return
     wrong = [row[0] for row in short]

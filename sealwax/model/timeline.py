@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sealwax.model.event import TERMINAL, Kind
+from sealwax.model.email_id import accepted_at_ms
+from sealwax.model.event import Kind
 
 Row = Mapping[str, Any]
 Step = dict[str, Any]
@@ -23,12 +24,15 @@ def timeline(rows: Sequence[Row]) -> list[Step]:
 
     One row stands for an attempt with the waits before it; here it becomes a step per wait, one
     for the attempt and one for its verdict. Every step has `at`, `kind`, `recipient` and `source`
-    (`accept`, `render` or `dispatch`: who says so).
+    (`accept`, `render` or `dispatch`: who says so). The time of accept stands in the email's id,
+    so it is there whichever row is stored first. No rows: no steps.
     """
+    if not rows:
+        return []
     steps = [step for row in rows for step in _expand(row)]
     # Stable: steps of the same millisecond stay in the order of their rows.
     steps.sort(key=lambda step: step[0])
-    return _once_accepted([step for _, step in steps])
+    return [accepted(accepted_at_ms(rows[0]["email_id"])), *(step for _, step in steps)]
 
 
 def accepted(at_ms: int) -> Step:
@@ -44,13 +48,6 @@ def unaccounted_ms(rows: Sequence[Row], rcpt_index: int) -> int:
     return int(max(row["elapsed_ms"] for row in own) - covered)
 
 
-def is_final(rows: Sequence[Row]) -> bool:
-    """Whether every recipient of the email has a verdict that does not change any more."""
-    expected = max((row["rcpts"] for row in rows), default=0)
-    settled = {row["rcpt_index"] for row in rows if row["kind"] in TERMINAL}
-    return any(row["kind"] == Kind.REJECTED for row in rows) or 0 < expected <= len(settled)
-
-
 def _expand(row: Row) -> list[tuple[datetime, Step]]:
     at = datetime.fromisoformat(row["at"])
     kind, recipient = row["kind"], row["rcpt"] or None
@@ -59,9 +56,6 @@ def _expand(row: Row) -> list[tuple[datetime, Step]]:
     begun = at - timedelta(milliseconds=row["smtp_ms"] if kind in _ATTEMPTS else 0)
     waited_ms = sum(row["waits.ms"])
     since = begun - timedelta(milliseconds=waited_ms)
-    if kind in (Kind.RENDERED, Kind.REJECTED):
-        first = at - timedelta(milliseconds=row["elapsed_ms"])
-        steps.append((first, _step(first, Kind.ACCEPTED, None, "accept")))
     for cause, rule, ms in zip(row["waits.cause"], row["waits.rule"], row["waits.ms"], strict=True):
         step = _step(since, Kind.WAITED, recipient, source)
         step |= {"cause": cause, "ms": ms, **({"rule": rule} if rule else {})}
@@ -70,7 +64,11 @@ def _expand(row: Row) -> list[tuple[datetime, Step]]:
     facts = {name: row[name] for name in _FACTS if row.get(name)}
     if kind in _ATTEMPTS:
         steps.append((begun, _step(begun, Kind.ATTEMPTED, recipient, source) | _begun(facts)))
-    if kind != Kind.WAITED:
+    if kind == Kind.WAITED and steps:
+        # The row of a wait is the wait; what else it says (until when it is planned) goes along.
+        since, step = steps[-1]
+        steps[-1] = (since, {**step, **facts, **step})
+    else:
         steps.append((at, _step(at, Kind(kind), recipient, source) | facts))
     return steps
 
@@ -86,16 +84,3 @@ def _step(at: datetime, kind: Kind, recipient: str | None, source: str) -> Step:
 
 def _text(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _once_accepted(steps: Sequence[Step]) -> list[Step]:
-    """An email is accepted once, however many recipients' rows say when."""
-    seen = False
-    kept = []
-    for step in steps:
-        if step["kind"] == Kind.ACCEPTED:
-            if seen:
-                continue
-            seen = True
-        kept.append(step)
-    return kept

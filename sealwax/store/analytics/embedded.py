@@ -13,7 +13,11 @@ from sealwax.store.analytics.socket import RunQuery
 
 # Level 2 still lets a call set its own limits; level 1 would refuse that.
 _READ_ONLY = {"readonly": 2, "max_execution_time": 10}
-_AS_JSON = {"date_time_output_format": "iso", "output_format_json_quote_64bit_integers": 0}
+_AS_JSON = {
+    "date_time_output_format": "iso",
+    "output_format_json_quote_64bit_integers": 0,
+    "output_format_json_validate_utf8": 1,
+}
 
 _SCHEMA = importlib.resources.files("sealwax.store.analytics") / "schema"
 

@@ -50,7 +50,8 @@ CREATE TABLE IF NOT EXISTS sealwax.events (
   INDEX ix_rcpt rcpt_hash TYPE bloom_filter(0.01) GRANULARITY 1,
   INDEX ix_at at TYPE minmax GRANULARITY 1,
   INDEX ix_off _offset TYPE minmax GRANULARITY 1,
-  CONSTRAINT at_sane CHECK at > '2020-01-01'
+  CONSTRAINT at_sane CHECK at > '2020-01-01' AND at < '2100-01-01',
+  CONSTRAINT has_place CHECK _topic != ''
 ) ENGINE = MergeTree PARTITION BY toMonday(at) ORDER BY (tenant, accepted_at, email_id, at)
 TTL toDateTime(at) + INTERVAL 90 DAY DELETE
 SETTINGS ttl_only_drop_parts = 1, min_age_to_force_merge_seconds = 3600, min_age_to_force_merge_on_partition_only = 1, fsync_after_insert = 1, fsync_part_directory = 1;
