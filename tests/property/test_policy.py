@@ -1,0 +1,123 @@
+"""Promises of the pure decisions, over all inputs."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealwax.model.event import Cause
+from sealwax.model.reply import Command, Reply
+from sealwax.model.topics import RETRY_DELAYS_MS
+from sealwax.policy.delay import IN_MEMORY_MS, delay_for, jittered
+from sealwax.policy.lane import LaneSettings, grant
+from sealwax.policy.parking import next_slot, per_minute, slot_start_ms
+from sealwax.policy.retry import Bounce, Expire, Retry, RetrySettings, fate_of
+from sealwax.policy.throttle import Rate, admit
+
+rates = st.builds(Rate, st.floats(0.5, 10_000), st.integers(1, 50))
+draws = st.floats(0, 1, exclude_max=True)
+replies = st.builds(
+    Reply,
+    st.sampled_from(Command),
+    st.sampled_from([0, 220, 421, 450, 451, 452, 500, 550, 552, 554, 556]),
+    st.just(""),
+    st.just(""),
+)
+
+
+@given(rate=rates, gaps=st.lists(st.floats(0, 5_000), max_size=60))
+def test_no_span_of_time_admits_more_than_the_rate_and_its_burst(rate, gaps):
+    horizon_ms, now_ms, ready = float("-inf"), 0.0, []
+    for gap in gaps:
+        now_ms += gap
+        slot = admit(rate, horizon_ms=horizon_ms, now_ms=now_ms)
+        horizon_ms = slot.horizon_ms
+        ready.append(slot.ready_at_ms)
+    for i, first in enumerate(ready):
+        for n, last in enumerate(ready[i:], start=1):
+            assert n <= (last - first) / rate.period_ms + rate.burst + 1e-6
+
+
+@given(wait_ms=st.integers(0, 10**8), draw=draws)
+def test_jitter_is_upward_and_what_is_left_after_the_delay_topic_fits_in_memory(wait_ms, draw):
+    wait = jittered(wait_ms, draw)
+    assert wait_ms <= wait <= wait_ms + min(wait_ms * 0.1, IN_MEMORY_MS)
+    for delay_ms in RETRY_DELAYS_MS.values():
+        assert jittered(delay_ms, draw) - delay_ms <= IN_MEMORY_MS
+
+
+@given(wait_ms=st.floats(0, 10**8))
+def test_the_delay_topic_never_delays_longer_than_asked_where_a_shorter_one_is_there(wait_ms):
+    chosen = RETRY_DELAYS_MS[delay_for(wait_ms)]
+    shorter = [delay for delay in RETRY_DELAYS_MS.values() if delay <= wait_ms]
+    assert chosen == max(shorter, default=min(RETRY_DELAYS_MS.values()))
+
+
+@given(
+    reply=replies,
+    attempts=st.integers(1, 100),
+    give_up_at_ms=st.integers(0, 10**9),
+    now_ms=st.integers(0, 10**9),
+    draw=draws,
+)
+def test_every_failed_attempt_has_a_fate_that_follows_from_its_reply(
+    reply, attempts, give_up_at_ms, now_ms, draw
+):
+    settings = RetrySettings()
+    fate = fate_of(
+        settings,
+        reply,
+        attempts=attempts,
+        give_up_at_ms=give_up_at_ms,
+        now_ms=now_ms,
+        draw=draw,
+    )
+    before_rcpt = reply.command not in (Command.ROUTE, Command.RCPT, Command.DATA, Command.DOT)
+    match fate:
+        case Bounce():
+            assert reply.permanent
+            assert not before_rcpt
+        case Expire():
+            assert now_ms >= give_up_at_ms
+        case Retry(not_before_ms):
+            assert now_ms < not_before_ms <= give_up_at_ms
+            delays = settings.delays_ms
+            planned = delays[min(attempts, len(delays)) - 1]
+            assert not_before_ms == give_up_at_ms or not_before_ms >= now_ms + planned
+
+
+@given(
+    waiting=st.integers(0, 500),
+    open_sessions=st.integers(0, 40),
+    connections=st.integers(1, 30),
+    rate=st.none() | rates,
+)
+def test_a_lane_never_opens_more_sessions_than_it_may(waiting, open_sessions, connections, rate):
+    settings = LaneSettings(connections, rate)
+    granted = grant(
+        settings, waiting=waiting, open_sessions=open_sessions, horizon_ms=-1e18, now_ms=0.0
+    )
+    assert 0 <= granted.messages <= waiting
+    assert granted.messages + open_sessions <= max(connections, open_sessions)
+    if rate is None:
+        assert granted.messages == min(waiting, max(0, connections - open_sessions))
+    elif granted.blocked_by is Cause.RATE:
+        assert granted.again_at_ms is not None
+        assert granted.again_at_ms > 0
+
+
+@given(
+    planned=st.dictionaries(st.integers(0, 80), st.integers(0, 30)),
+    room=st.integers(-3, 20),
+    now_ms=st.integers(0, 10 * 60_000),
+    draw=draws,
+)
+def test_a_parked_message_comes_back_in_a_later_minute_with_room(planned, room, now_ms, draw):
+    minute = next_slot(planned, per_minute=room, now_ms=now_ms)
+    assert now_ms < slot_start_ms(minute, draw) <= now_ms + 62 * 60_000
+    furthest = now_ms // 60_000 + 61
+    assert planned.get(minute, 0) < max(1, room) or minute == furthest
+
+
+@given(ended=st.lists(st.floats(0, 10**6), max_size=50))
+def test_a_lane_always_gets_rid_of_something(ended):
+    ended.sort()
+    assert per_minute(ended, max(ended, default=0.0)) >= 1
