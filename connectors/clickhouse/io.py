@@ -133,6 +133,8 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
                 self._take(item)
             elif self._ranges:
                 self._flush()
+            else:
+                self._settle()
 
     def _take(self, record: Record) -> None:
         tp = TopicPartition(record.topic, record.partition)
@@ -158,12 +160,20 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
         insert(self._client, lines, self._bury)
         self._stored = {**stored, **{tp: Committed(b + 1) for tp, (_, b) in ranges.items()}}
 
+    def _settle(self) -> None:
+        """Where nothing follows, the last ranges are said to be done: no lag, nothing to repair.
+
+        Need not be durable: without it the next start looks at ranges that are whole.
+        """
+        if self._stored:
+            self._log.commit(GROUP, self._stored, durable=False)
+            self._stored = {}
+
     @override
     def close(self) -> None:
         if self._ranges:
             self._flush()
-        if self._stored:  # after a good end the next start has nothing to find out
-            self._log.commit(GROUP, self._stored, durable=True)
+        self._settle()
 
 
 class ClickHouseSink(DynamicSink[Item]):

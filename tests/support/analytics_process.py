@@ -180,6 +180,17 @@ def fail_once(directory: Path) -> None:
         _say({**stored.report(), "records": len(records)})
 
 
+def store_and_rest(directory: Path) -> None:
+    """Stores all there is of the first partition; says the lag before and after a quiet moment."""
+    stored = Stored(directory)
+    tp = SOURCES[0]
+    sink = ClickHouseSink(stored.log, stored.clickhouse.client, stored.bury).build("sink", 0, 1)
+    sink.write_batch([*stored.log.scan(tp, 0, stored.log.end_offset(tp)), Flush()])
+    busy = stored.log.lag(GROUP, tp)
+    sink.write_batch([Flush()])
+    _say({"busy": busy, "at_rest": stored.log.lag(GROUP, tp)})
+
+
 def _say(what: object) -> None:
     sys.stdout.write(orjson.dumps(what).decode() + "\n")
     sys.stdout.flush()

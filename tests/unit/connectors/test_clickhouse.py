@@ -148,6 +148,11 @@ def test_rows_of_an_insert_that_failed_are_not_inserted_once_more_by_the_close(t
     assert len(report["places"]) == report["records"]
 
 
+def test_a_range_is_uncertain_until_the_next_one_or_until_a_quiet_moment(tmp_path):
+    fill(tmp_path, {EVENTS: [event(n) for n in range(20)]})
+    assert said("store_and_rest", tmp_path) == {"busy": 10, "at_rest": 0}
+
+
 @pytest.mark.slow
 def test_rows_and_roll_up_are_exact_after_kills_at_any_moment(tmp_path):
     draw = random.Random(4)
