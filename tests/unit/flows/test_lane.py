@@ -1,0 +1,209 @@
+"""A lane on a clock of its own: who goes when, and where the time went."""
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from connectors.smtp.items import Attempted, Decision, Fact, Postpone, Queued, Send, Tick, Verdict
+from flows.operators.lane import Lane, LanePorts
+from sealwax.model.delivery import Delivery, Position
+from sealwax.model.event import Cause, Kind
+from sealwax.model.reply import Command, Reply
+from sealwax.policy.lane import LaneSettings
+from sealwax.policy.retry import RetrySettings
+from sealwax.policy.throttle import Rate
+from sealwax.smtp.engine import Result
+
+START_MS = 1_795_000_000_000
+OK = Reply(Command.DOT, 250, "2.0.0", "ok")
+LATER = Reply(Command.RCPT, 451, "4.7.1", "later")
+
+
+@dataclass
+class Clock:
+    ms: int = START_MS
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def monotonic(self) -> float:
+        return self.ms / 1000
+
+
+@dataclass
+class Bench:
+    """A lane, what it asked for, and what it decided."""
+
+    settings: LaneSettings = field(default_factory=lambda: LaneSettings(connections=2))
+    stalled: bool = False
+
+    def __post_init__(self) -> None:
+        self.clock = Clock()
+        self.wakes: list[float] = []
+        self.discarded = False
+        ports = LanePorts(
+            limits=lambda _site: self.settings,
+            retry=RetrySettings(),
+            clock=self.clock,
+            draw=lambda: 0.5,
+            wake=lambda at_ms, _site: self.wakes.append(at_ms),
+            stalled=lambda: self.stalled,
+        )
+        self.lane = Lane(ports)
+
+    def give(self, *facts: Fact) -> list[Decision]:
+        decisions, self.discarded = self.lane.on_batch(list(facts))
+        return list(decisions)
+
+    def after(self, ms: int, *facts: Fact) -> list[Decision]:
+        self.clock.ms += ms
+        return self.give(*(facts or (Tick("site"),)))
+
+
+def queued(offset: int = 0, topic: str = "email.ready.transactional", **changes: object) -> Queued:
+    delivery = Delivery(
+        email_id="e",
+        rcpt_index=0,
+        tenant_id="t",
+        stream="transactional",
+        reverse_path="b@acme.test",
+        rcpt="a@site",
+        rcpt_domain="site",
+        accepted_at_ms=START_MS - 100,
+        give_up_at_ms=START_MS + 86_400_000,
+        attempt=0,
+        due_ms=0,
+        not_before_ms=0,
+        source_ip="",
+        dkim_domain="acme.test",
+        template="",
+        tags=(),
+        request=Position("email.requested.transactional", 0, 0),
+        since_ms=START_MS - 50,
+        waits=(),
+        message=b"",
+    )
+    changed = replace(delivery, **changes)  # type: ignore[arg-type]  # by name, from a test
+    return Queued("site", changed, Position(topic, 0, offset))
+
+
+def ended(send: Decision, reply: Reply, at_ms: int) -> Attempted:
+    assert isinstance(send, Send)
+    result = Result(
+        reply=reply,
+        accepted=reply.positive,
+        in_doubt=False,
+        mx_host="mx",
+        mx_ip="127.0.0.1",
+        source_ip="127.0.0.1",
+        tls="",
+        connect_ms=0,
+        smtp_ms=5,
+        dot_ms=1,
+        reused=False,
+        started_at_ms=at_ms - 5,
+        ended_at_ms=at_ms,
+    )
+    return Attempted(send, result, 1)
+
+
+def offsets(decisions: list[Decision]) -> list[int]:
+    return [d.queued.source.offset for d in decisions if isinstance(d, Send | Postpone)]
+
+
+def test_no_more_messages_go_than_there_are_connections():
+    bench = Bench()
+    sent = bench.give(*(queued(i) for i in range(5)))
+    assert offsets(sent) == [0, 1]
+    assert bench.after(10) == []
+    assert offsets(bench.after(10, ended(sent[0], OK, bench.clock.ms))) == [2]
+
+
+def test_transactional_goes_before_marketing_and_older_before_newer():
+    bench = Bench(LaneSettings(connections=1))
+    first = bench.give(queued(0))
+    bench.give(
+        queued(1, stream="marketing", accepted_at_ms=START_MS - 9_000),
+        queued(2, accepted_at_ms=START_MS - 10),
+        queued(3, accepted_at_ms=START_MS - 5_000, attempt=2),
+    )
+    order = []
+    sent = first
+    for _ in range(3):
+        sent = bench.after(1, ended(sent[0], OK, bench.clock.ms))
+        order += offsets(sent)
+    assert order == [3, 2, 1]
+
+
+def test_a_rate_spaces_messages_and_asks_to_be_woken():
+    bench = Bench(LaneSettings(connections=10, rate=Rate(period_ms=100)))
+    assert offsets(bench.give(queued(0), queued(1))) == [0]
+    assert min(bench.wakes) == pytest.approx(bench.clock.ms + 100)
+    assert offsets(bench.after(99)) == []
+    (sent,) = bench.after(1)
+    assert isinstance(sent, Send)
+    assert [(w.cause, w.ms) for w in sent.waits if w.ms] == [(Cause.QUEUE, 50), (Cause.RATE, 100)]
+
+
+def test_the_waits_of_a_message_add_up_to_its_time():
+    bench = Bench(LaneSettings(connections=1))
+    (first,) = bench.give(queued(0))
+    retry = queued(1, since_ms=START_MS - 70_000, not_before_ms=START_MS + 4_000, attempt=1)
+    bench.give(retry)
+    (second,) = bench.after(7_000, ended(first, OK, bench.clock.ms + 7_000))
+    assert isinstance(second, Send)
+    by_cause = {wait.cause: wait.ms for wait in second.waits if wait.ms}
+    assert by_cause == {Cause.RETRY: 74_000, Cause.CONNECTIONS: 3_000}
+    assert sum(by_cause.values()) == second.granted_ms - retry.delivery.since_ms
+
+
+def test_a_deferred_message_is_planned_by_the_schedule_and_a_refused_one_bounces():
+    bench = Bench()
+    sent = bench.give(queued(0), queued(1))
+    refused = Reply(Command.RCPT, 550, "5.1.1", "no such user")
+    now = bench.clock.ms
+    deferred, bounced = bench.give(ended(sent[0], LATER, now), ended(sent[1], refused, now))
+    assert isinstance(deferred, Verdict)
+    assert (deferred.kind, deferred.not_before_ms) == (Kind.DEFERRED, now + 60_000 + 3_000)
+    assert isinstance(bounced, Verdict)
+    assert bounced.kind is Kind.BOUNCED
+
+
+def test_a_short_wait_stays_in_memory_and_a_long_one_goes_to_a_delay_topic():
+    bench = Bench()
+    assert bench.give(queued(0, not_before_ms=START_MS + 9_000)) == []
+    (postponed,) = bench.give(queued(1, not_before_ms=START_MS + 11_000))
+    assert isinstance(postponed, Postpone)
+    assert postponed.not_before_ms == START_MS + 11_000
+    assert offsets(bench.after(9_000)) == [0]
+
+
+def test_a_record_of_a_topic_that_is_read_at_once_waits_until_it_is_due():
+    bench = Bench()
+    topic = "email.retry.transactional.10s"
+    waiting = queued(0, topic, not_before_ms=START_MS + 25_000)._replace(due_ms=START_MS + 10_000)
+    assert bench.give(waiting) == []
+    (postponed,) = bench.after(10_000)
+    assert isinstance(postponed, Postpone)
+    assert sum(w.ms for w in postponed.waits) == START_MS + 10_000 - waiting.delivery.since_ms
+
+
+def test_what_waited_too_long_for_a_connection_is_parked_but_not_in_a_stall():
+    bench = Bench(LaneSettings(connections=1))
+    bench.give(queued(0), queued(1), queued(2))
+    bench.stalled = True
+    assert bench.after(10_000) == []
+    bench.stalled = False
+    parked = bench.after(1_000)
+    assert offsets(parked) == [1, 2]
+    assert all(isinstance(p, Postpone) and p.not_before_ms > bench.clock.ms for p in parked)
+
+
+def test_an_idle_lane_is_let_go_of_after_ten_minutes():
+    bench = Bench()
+    (sent,) = bench.give(queued(0))
+    bench.after(5, ended(sent, OK, bench.clock.ms))
+    bench.after(599_000)
+    assert not bench.discarded
+    bench.after(2_000)
+    assert bench.discarded
