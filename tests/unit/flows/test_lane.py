@@ -1,22 +1,16 @@
 """A lane on a clock of its own: who goes when, and where the time went."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
-from connectors.smtp.items import Attempted, Decision, Fact, Postpone, Queued, Send, Tick, Verdict
+from connectors.smtp.items import Decision, Fact, Postpone, Send, Tick, Verdict
 from flows.operators.lane import Lane, LanePorts
-from sealwax.model.delivery import Delivery, Position
 from sealwax.model.event import Cause, Kind
-from sealwax.model.reply import Command, Reply
 from sealwax.policy.lane import LaneSettings
 from sealwax.policy.retry import RetrySettings
 from sealwax.policy.throttle import Rate
-from sealwax.smtp.engine import Result
-
-START_MS = 1_795_000_000_000
-OK = Reply(Command.DOT, 250, "2.0.0", "ok")
-LATER = Reply(Command.RCPT, 451, "4.7.1", "later")
+from tests.support.deliveries import LATER, OK, REFUSED, START_MS, ended, queued
 
 
 @dataclass
@@ -58,53 +52,6 @@ class Bench:
     def after(self, ms: int, *facts: Fact) -> list[Decision]:
         self.clock.ms += ms
         return self.give(*(facts or (Tick("site"),)))
-
-
-def queued(offset: int = 0, topic: str = "email.ready.transactional", **changes: object) -> Queued:
-    delivery = Delivery(
-        email_id="e",
-        rcpt_index=0,
-        tenant_id="t",
-        stream="transactional",
-        reverse_path="b@acme.test",
-        rcpt="a@site",
-        rcpt_domain="site",
-        accepted_at_ms=START_MS - 100,
-        give_up_at_ms=START_MS + 86_400_000,
-        attempt=0,
-        due_ms=0,
-        not_before_ms=0,
-        source_ip="",
-        dkim_domain="acme.test",
-        template="",
-        tags=(),
-        request=Position("email.requested.transactional", 0, 0),
-        since_ms=START_MS - 50,
-        waits=(),
-        message=b"",
-    )
-    changed = replace(delivery, **changes)  # type: ignore[arg-type]  # by name, from a test
-    return Queued("site", changed, Position(topic, 0, offset))
-
-
-def ended(send: Decision, reply: Reply, at_ms: int) -> Attempted:
-    assert isinstance(send, Send)
-    result = Result(
-        reply=reply,
-        accepted=reply.positive,
-        in_doubt=False,
-        mx_host="mx",
-        mx_ip="127.0.0.1",
-        source_ip="127.0.0.1",
-        tls="",
-        connect_ms=0,
-        smtp_ms=5,
-        dot_ms=1,
-        reused=False,
-        started_at_ms=at_ms - 5,
-        ended_at_ms=at_ms,
-    )
-    return Attempted(send, result, 1)
 
 
 def offsets(decisions: list[Decision]) -> list[int]:
@@ -160,9 +107,8 @@ def test_the_waits_of_a_message_add_up_to_its_time():
 def test_a_deferred_message_is_planned_by_the_schedule_and_a_refused_one_bounces():
     bench = Bench()
     sent = bench.give(queued(0), queued(1))
-    refused = Reply(Command.RCPT, 550, "5.1.1", "no such user")
     now = bench.clock.ms
-    deferred, bounced = bench.give(ended(sent[0], LATER, now), ended(sent[1], refused, now))
+    deferred, bounced = bench.give(ended(sent[0], LATER, now), ended(sent[1], REFUSED, now))
     assert isinstance(deferred, Verdict)
     assert (deferred.kind, deferred.not_before_ms) == (Kind.DEFERRED, now + 60_000 + 3_000)
     assert isinstance(bounced, Verdict)
@@ -207,3 +153,49 @@ def test_an_idle_lane_is_let_go_of_after_ten_minutes():
     assert not bench.discarded
     bench.after(2_000)
     assert bench.discarded
+
+
+def test_a_message_expires_only_after_an_attempt_made_at_its_deadline():
+    bench = Bench()
+    (sent,) = bench.give(queued(0, give_up_at_ms=START_MS + 30_000, attempt=3))
+    (deferred,) = bench.give(ended(sent, LATER, bench.clock.ms))
+    assert isinstance(deferred, Verdict)
+    assert (deferred.kind, deferred.not_before_ms) == (Kind.DEFERRED, START_MS + 30_000)
+    (last,) = bench.after(
+        30_000, queued(1, give_up_at_ms=START_MS + 30_000, not_before_ms=START_MS + 30_000)
+    )
+    (expired,) = bench.give(ended(last, LATER, bench.clock.ms))
+    assert isinstance(expired, Verdict)
+    assert expired.kind is Kind.EXPIRED
+
+
+def test_a_lane_asks_to_be_woken_when_a_held_message_is_due_and_when_one_is_to_be_parked():
+    bench = Bench(LaneSettings(connections=1))
+    bench.give(queued(0, not_before_ms=START_MS + 4_000))
+    assert bench.wakes == [pytest.approx(START_MS + 4_000)]
+    bench.give(queued(1), queued(2))
+    bench.after(4_000)
+    assert bench.wakes[-1] == pytest.approx(START_MS + 10_000)
+    assert offsets(bench.after(6_000)) == [2]
+    assert bench.wakes[-1] == pytest.approx(START_MS + 14_000)
+    assert offsets(bench.after(4_000)) == [0]
+
+
+def test_parked_messages_come_back_at_the_pace_at_which_the_lane_gets_rid_of_them():
+    bench = Bench(LaneSettings(connections=1))
+    sent = bench.give(*(queued(i) for i in range(3)))
+    for _ in range(2):  # two attempts in two seconds: sixty a minute
+        sent = bench.after(1_000, ended(sent[0], OK, bench.clock.ms))
+    bench.give(*(queued(i) for i in range(3, 130)))
+    parked = bench.after(10_000)
+    minutes = [p.not_before_ms // 60_000 for p in parked if isinstance(p, Postpone)]
+    assert len(minutes) == 127
+    assert minutes == sorted(minutes)
+    assert len(set(minutes)) > 1
+
+
+def test_a_lane_with_something_in_a_session_is_never_let_go_of():
+    bench = Bench()
+    bench.give(queued(0))
+    bench.after(3_600_000)
+    assert not bench.discarded
