@@ -1,6 +1,7 @@
 """Reading requested records: who sent them, and what they ask for."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from sealwax.model.email_id import email_id
 from sealwax.model.submission import Submission
 from sealwax.model.topics import STREAMS, requested
 
+_TIME = re.compile(r"[0-9]{1,15}")
 _STREAM_OF = {requested(stream): stream for stream in STREAMS}
 
 
@@ -87,7 +89,8 @@ class Intake:
         """Id, tenant and time of a record that sealwax itself appended; None for any other."""
         headers = {name: value.decode("utf-8", "replace") for name, value in record.headers}
         claimed = headers.get("grant")
-        if claimed is None or not headers.get("accepted-at", "").isdecimal():
+        # Anyone may have written these: int() also takes other digits, and fails on thousands.
+        if claimed is None or not _TIME.fullmatch(headers.get("accepted-at", "")):
             return None
         ident, tenant_id = headers.get("email-id", ""), headers.get("tenant", "")
         accepted_at_ms = int(headers["accepted-at"])
