@@ -40,6 +40,8 @@ async def read_json_body(receive: Receive, headers: dict[bytes, bytes], most: in
 
 async def _read(receive: Receive, expected: int | None, most: int) -> bytes:
     body, more = await _next(receive)
+    if len(body) > most:
+        raise _too_large(most)
     # Granian says at the last part that there is more; the length saves asking for the empty rest.
     if not more or len(body) == expected:
         return body

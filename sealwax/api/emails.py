@@ -1,7 +1,7 @@
 """An email as the API shows it: what was asked for, and what became of it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -16,8 +16,13 @@ from sealwax.model.email_id import accepted_at_ms
 from sealwax.model.event import TERMINAL, Kind
 from sealwax.model.submission import Submission
 from sealwax.model.timeline import Step, accepted, timeline
+from sealwax.model.topics import Stream, requested
 from sealwax.store.analytics.port import Analytics, AnalyticsAwayError, Row
 from sealwax.store.relational import Store
+
+_QUEUED: Final = "queued"
+_VERDICTS: Final = TERMINAL | {Kind.DEFERRED}
+_STREAM_OF: Final = {requested(stream): stream for stream in Stream}
 
 
 class Tag(msgspec.Struct, frozen=True):
@@ -39,8 +44,8 @@ class RecipientView(msgspec.Struct, frozen=True):
 
     Attributes:
         address: As in RCPT TO.
-        verdict: delivered, deferred (tried again later), bounced, expired, suppressed; null before
-            the first attempt.
+        verdict: queued (before the first attempt), deferred (tried again later), delivered,
+            bounced, expired or suppressed; null where the whole request was rejected.
         reply: What the receiving server answered last: `250 2.0.0 OK`; null before.
     """
 
@@ -101,7 +106,7 @@ class EmailReader:
         rows = self._rows(tenant_id, email_id, known=position is not None)
         if not rows and position is None:
             return None
-        request = self._submission(email_id, position or _position(rows))
+        request = self._submission(tenant_id, email_id, position or _position(rows))
         return self._view(tenant_id, email_id, request, rows)
 
     def timeline(self, tenant_id: str, email_id: str) -> list[Step] | None:
@@ -120,16 +125,20 @@ class EmailReader:
                 return []
             raise
 
-    def _submission(self, email_id: str, position: Position | None) -> Submission | None:
+    def _submission(
+        self, tenant_id: str, email_id: str, position: Position | None
+    ) -> Submission | None:
         record = None if position is None else self._record(position)
         if record is None or record.value is None:
             return None
-        named = dict(record.headers).get("email-id", email_id.encode())
-        if named != email_id.encode():
+        if not _is_request_of(record, tenant_id, email_id):
             return None  # the log was made anew since
         try:
             return read_submission(
-                record.value, stream_of_topic=None, limits=self._limits, now_ms=record.stamp_ms
+                record.value,
+                stream_of_topic=_STREAM_OF[record.topic],
+                limits=self._limits,
+                now_ms=record.stamp_ms,
             )
         except SubmissionError:
             return None  # a foreign producer's; it was rejected
@@ -184,6 +193,15 @@ class EmailReader:
             return None, None, None, str(error)
 
 
+def _is_request_of(record: Record, tenant_id: str, email_id: str) -> bool:
+    headers = dict(record.headers)
+    if "grant" in headers:
+        named = (headers.get("tenant"), headers.get("email-id"))
+        return named == (tenant_id.encode(), email_id.encode())
+    # A foreign producer's headers say nothing; the time in its id is the record's stamp.
+    return accepted_at_ms(email_id) == record.stamp_ms
+
+
 def _position(rows: Sequence[Row]) -> Position | None:
     for row in rows:
         if row.get("request_topic"):
@@ -201,28 +219,40 @@ def _recipients(request: Submission | None, rows: Sequence[Row]) -> list[Recipie
             continue  # a rejected request
         addresses.setdefault(int(row["rcpt_index"]), row["rcpt"])
         index = int(row["rcpt_index"])
-        # A final verdict stands, whatever a doubled attempt says after it.
-        if row["kind"] in TERMINAL or (row["kind"] == Kind.DEFERRED and not _final(last, index)):
+        if row["kind"] in _VERDICTS and _outranks(row, last.get(index)):
             last[index] = row
-    return [_recipient(addresses[index], last.get(index)) for index in sorted(addresses)]
+    before = None if _is_rejected(rows) else _QUEUED
+    return [_recipient(addresses[index], last.get(index), before) for index in sorted(addresses)]
 
 
-def _final(last: Mapping[int, Row], index: int) -> bool:
-    return index in last and last[index]["kind"] in TERMINAL
+def _outranks(row: Row, known: Row | None) -> bool:
+    """Whether a row says more than an earlier one.
+
+    The first final verdict stands whatever a doubled attempt says after it; only a delivery, once
+    it happened, is true whenever it is said.
+    """
+    if known is None or known["kind"] not in TERMINAL:
+        return True
+    return bool(row["kind"] == Kind.DELIVERED != known["kind"])
 
 
-def _recipient(address: str, last: Row | None) -> RecipientView:
+def _is_rejected(rows: Sequence[Row]) -> bool:
+    return any(row["kind"] == Kind.REJECTED for row in rows)
+
+
+def _recipient(address: str, last: Row | None, before: str | None) -> RecipientView:
+    """One recipient; `before` is its verdict where there is no row of an attempt."""
     if last is None:
-        return RecipientView(address, None, None)
+        return RecipientView(address, before, None)
     said = " ".join(str(last[k]) for k in ("code", "status", "reply") if last.get(k))
     return RecipientView(address, str(last["kind"]), said or str(last.get("detail") or "") or None)
 
 
-def _status(recipients: Sequence[RecipientView], rows: Sequence[Mapping[str, Any]]) -> str:
-    if any(row["kind"] == Kind.REJECTED for row in rows):
+def _status(recipients: Sequence[RecipientView], rows: Sequence[Row]) -> str:
+    if _is_rejected(rows):
         return "rejected"
     if not rows:
-        return "queued"
+        return _QUEUED
     verdicts = [recipient.verdict for recipient in recipients]
     expected = max((int(row["rcpts"]) for row in rows), default=0)
     if len(verdicts) < expected or not verdicts or not all(v in TERMINAL for v in verdicts):

@@ -16,7 +16,7 @@ class RecentEmails:
     """
 
     def __init__(self, topics: tuple[str, ...], partitions: int) -> None:
-        """Positions are of these topics, with so many partitions each."""
+        """Positions are of these topics, with at most so many partitions each."""
         self._topics = topics
         self._partitions = partitions
         # Two generations, of which the older one goes as a whole: taking the oldest of one large

@@ -67,7 +67,7 @@ def make_services(
 ) -> Services:
     """Services over these stores. Must be called on the event loop that serves."""
     limits = SubmissionLimits()
-    recent = RecentEmails(REQUESTED, log.partitions(REQUESTED[0]))
+    recent = RecentEmails(REQUESTED, max(log.partitions(topic) for topic in REQUESTED))
     return Services(
         limits=limits,
         auth=Authenticator(store),

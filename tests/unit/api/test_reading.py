@@ -1,12 +1,16 @@
 """What the API says about an email after it was accepted."""
 
+import json
 import time
 from typing import Any
 
 import pytest
 
+from connectors.log import LogSettings, open_log
+from connectors.log.port import Entry, TopicPartition
 from sealwax.model.email_id import email_id
-from tests.unit.api.conftest import Api, Events, by_id
+from sealwax.model.topics import Stream, requested
+from tests.unit.api.conftest import EMAIL, Api, Events, by_id
 
 
 def row(
@@ -81,15 +85,32 @@ def test_the_status_sums_up_the_recipients_verdicts(
     ]
     email = api.http.get(f"/v1/emails/{ident}").json()
     assert email["status"] == status
-    assert [r["verdict"] for r in email["recipients"]] == [first, second]
+    verdicts = [r["verdict"] for r in email["recipients"]]
+    assert verdicts == [first or "queued", second or "queued"]
     assert email["recipients"][0]["reply"] == ("250 2.0.0 OK" if first else None)
 
 
-def test_a_verdict_that_is_final_stands_whatever_comes_after_it(api: Api, events: Events):
+@pytest.mark.parametrize(
+    ("kinds", "verdict"),
+    [
+        ("deferred delivered deferred", "delivered"),
+        ("delivered bounced", "delivered"),
+        ("delivered expired", "delivered"),
+        ("expired delivered", "delivered"),
+        ("bounced expired", "bounced"),
+        ("bounced deferred", "bounced"),
+    ],
+)
+def test_a_verdict_that_is_final_stands_whatever_a_doubled_attempt_says(
+    api: Api, events: Events, kinds: str, verdict: str
+):
     ident = api.send().json()["id"]
-    kinds = ("rendered", "deferred", "delivered", "deferred")
-    events.rows = [row(api, ident, kind, "ada@example.test", rcpts=1) for kind in kinds]
-    assert api.http.get(f"/v1/emails/{ident}").json()["status"] == "delivered"
+    events.rows = [
+        row(api, ident, kind, "ada@example.test", rcpts=1) for kind in ("rendered", *kinds.split())
+    ]
+    email = api.http.get(f"/v1/emails/{ident}").json()
+    assert [r["verdict"] for r in email["recipients"]] == [verdict]
+    assert email["status"] == verdict
 
 
 def test_a_rejected_request_is_rejected(api: Api, events: Events):
@@ -113,6 +134,40 @@ def test_an_email_whose_request_the_log_no_longer_holds_says_so(api: Api, events
     assert email["html"] is None
     assert "no longer holds" in email["body_note"]
     assert email["recipients"][0]["address"] == "ada@example.test"
+
+
+def test_a_row_that_points_to_another_tenants_request_shows_nothing_of_it(api: Api, events: Events):
+    ident = api.send(html="<p>secret</p>").json()["id"]
+    api.store.create_tenant("curious", "Curious")
+    pointing = row(api, ident, "rendered", "eve@example.test", rcpts=1) | {"tenant": "curious"}
+    for claimed in (ident, email_id(1_760_000_000_000, b"0123456789")):
+        events.rows = [pointing | {"email_id": claimed}]
+        with api.client(api.store.create_key("curious", "tests").key) as curious:
+            response = curious.get(f"/v1/emails/{claimed}")
+        assert response.status_code == 200
+        assert "secret" not in response.text
+        assert "no longer holds" in response.json()["body_note"]
+
+
+def test_a_foreign_producers_request_is_shown_with_the_stream_of_its_topic(
+    api: Api, events: Events
+):
+    topic = requested(Stream.MARKETING)
+    headers = (("email-id", b"ignored"), ("tenant", b"ignored"))
+    log = open_log(LogSettings(api.data_dir / "log"))
+    entry = Entry(1, b"any", json.dumps(EMAIL).encode(), headers)
+    (offset,) = log.append_wait(topic, [entry])
+    (record,) = log.scan(TopicPartition(topic, 1), offset, offset + 1)
+    log.close()
+    ident = email_id(record.stamp_ms, b"0123456789")
+    known = api.send().json()["id"]
+    events.rows = [
+        row(api, known, "rendered", "ada@example.test", rcpts=1, request_topic=topic)
+        | {"email_id": ident, "request_partition": 1, "request_offset": offset}
+    ]
+    email = api.http.get(f"/v1/emails/{ident}").json()
+    assert email["html"] == "<p>Hello</p>"
+    assert email["stream"] == "marketing"
 
 
 def test_the_timeline_has_the_steps_of_the_rows(api: Api, events: Events):

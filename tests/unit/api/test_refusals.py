@@ -77,6 +77,24 @@ def test_a_template_that_cannot_be_read_is_refused(api: Api):
     assert "line 1" in detail
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        '{{#*inline "a"}}{{> a}}{{/inline}}{{> a}}',
+        '{{~#*inline "a"}}{{~> a}}{{/inline}}{{~> a}}',
+        '{{#* inline "a"}}{{ > a }}{{/inline}}{{\n>a}}',
+        '{{#*inline "a"}}{{#> a}}x{{/a}}{{/inline}}{{> a}}',
+        "{{# > a}}x{{/a}}",
+        "{{> @partial-block}}",
+    ],
+)
+def test_a_template_that_could_include_itself_without_end_is_refused(api: Api, template: str):
+    assert "partial" in refused(api.send(html=template, data={}), 422, "invalid-template", "html")
+    api.store.put_template("default", "endless", "Hi", "<p>Hi</p>", template)
+    response = api.send(subject=None, html=None, template={"id": "endless"})
+    assert "partial" in refused(response, 422, "invalid-template", "text")
+
+
 def test_a_value_that_breaks_the_subject_into_lines_is_refused(api: Api):
     response = api.send(subject="Hi {{name}}", data={"name": "Ada\r\nBcc: eve@evil.test"})
     assert "a line break" in refused(response, 422, "invalid-field", "subject")
