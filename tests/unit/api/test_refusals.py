@@ -1,6 +1,7 @@
 """What the API refuses: with which status, about which field, and that nothing is appended."""
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -93,6 +94,14 @@ def test_a_template_that_could_include_itself_without_end_is_refused(api: Api, t
     api.store.put_template("default", "endless", "Hi", "<p>Hi</p>", template)
     response = api.send(subject=None, html=None, template={"id": "endless"})
     assert "partial" in refused(response, 422, "invalid-template", "text")
+
+
+@pytest.mark.parametrize("pattern", [" ", "{{ ", "{{~ # ", "{"])
+def test_a_megabyte_that_is_no_template_is_refused_in_no_time(api: Api, pattern: str):
+    template = "{{" + pattern * (900_000 // len(pattern))
+    started = time.monotonic()
+    refused(api.send(html=template, data={}), 422, "invalid-template", "html")
+    assert time.monotonic() - started < 3
 
 
 def test_a_value_that_breaks_the_subject_into_lines_is_refused(api: Api):
