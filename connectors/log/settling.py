@@ -111,6 +111,10 @@ class Settling:
             tp: {offset: frozenset(markers) for offset, markers in offsets.items()}
             for tp, offsets in found.items()
         }
+        # From the first mark on: a mark that passes outcomes of the last run before their records
+        # are read again would hide them from the next start.
+        for tp, done in self._done.items():
+            self._settlers[tp].replaying = bool(done)
 
     def _start_of(self, tp: TopicPartition, committed: Committed | None) -> tuple[int, Ends]:
         """Watermark and mark to start from; without a usable mark the outputs are read whole."""

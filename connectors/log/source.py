@@ -70,7 +70,6 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
         self._process = process
         self._alone = alone
         self._done = settling.take_done(tp)
-        self._settler.replaying = bool(self._done)
         self._last_done = max(self._done, default=-1)
         self._hold_ms = settling.spec.hold_ms.get(tp.topic, 0)
         self._window_records, self._window_bytes = settling.window(tp.topic)

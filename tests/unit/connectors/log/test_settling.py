@@ -56,8 +56,10 @@ def outcome(log: Log, topic: str, offset: int, index: int | None = None) -> int:
 @contextmanager
 def started(log: Log, flow: FlowSpec | None = None) -> Iterator[Settling]:
     settling = Settling(log, flow or spec(), [NUMBER])
-    yield settling
-    settling.close()
+    try:
+        yield settling
+    finally:
+        settling.close()
 
 
 def handed_out(
@@ -173,6 +175,21 @@ def test_the_mark_stays_before_the_outcomes_of_what_is_unsettled(log):
             return committed is not None and decode_mark(committed.metadata)[0] > at
 
         wait_until(mark_of_the_other_moved, 5, "the next round of marks")
+        assert committed_ends(log)[0] <= at
+    with started(log, flow) as settling:
+        assert offsets(handed_out(settling)) == [0]
+
+
+def test_a_start_that_reads_nothing_yet_leaves_the_mark_where_the_outcomes_are(log):
+    other = topics.ready(topics.Stream.MARKETING)
+    flow = spec(shares={READY: 1, other: 1})
+    fill(log, 2)
+    at = outcome(log, topics.EVENTS, 1)
+    with started(log, flow):  # and no source is built: Bytewax is slow, or the process ends
+        wait_until(lambda: log.committed("flow", TopicPartition(other, NUMBER)), 5, "a commit")
+        wait_until(lambda: committed_ends(log), 5, "a commit of this partition")
+        asked_at = clock.monotonic()
+        wait_until(lambda: clock.monotonic() - asked_at > 1, 5, "further rounds of marks")
         assert committed_ends(log)[0] <= at
     with started(log, flow) as settling:
         assert offsets(handed_out(settling)) == [0]
