@@ -12,12 +12,14 @@ from connectors.log.port import Record
 from connectors.records import row_of
 from sealwax.errors import UnreadableRecordError
 
-# Times come as ISO text; a batch is one block, parsed in the thread that inserts it.
+# Times come as ISO text; a batch is one block, parsed in the thread that inserts it, with rows of
+# any number of weeks: the limit of 100 would stop the flow for good, as no line is at fault.
 _INSERT_SETTINGS = {
     "date_time_input_format": "best_effort",
     "input_format_parallel_parsing": 0,
     "max_threads": 1,
     "max_insert_threads": 1,
+    "max_partitions_per_insert_block": 0,
 }
 # What ClickHouse says of a line that it cannot take, found by feeding it damaged rows; anything
 # else (no memory, no disk, too many parts) is not the line's fault, and no reason to bury it.

@@ -2,6 +2,8 @@
 
 import importlib.resources
 import re
+import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 
+from sealwax.errors import ConfigurationError
 from sealwax.store.analytics.socket import RunQuery
 
 # Level 2 still lets a call set its own limits; level 1 would refuse that.
@@ -18,6 +21,9 @@ _AS_JSON = {
     "output_format_json_quote_64bit_integers": 0,
     "output_format_json_validate_utf8": 1,
 }
+
+# chDB takes its path and options as one text, without a way to escape these.
+_NOT_IN_A_PATH = frozenset("?&")
 
 _SCHEMA = importlib.resources.files("sealwax.store.analytics") / "schema"
 
@@ -40,24 +46,42 @@ _CONFIG = """<clickhouse>
 
 
 class EmbeddedClickHouse:
-    """One data directory; clients of it, since one client serialises its calls."""
+    """One data directory; clients of it, since one client serialises its calls.
+
+    A process makes one of these in its life. Temporary files of the process are kept in the
+    directory from then on: the client writes each insert to one, and a kill leaves it behind, with
+    all the addresses in it.
+    """
 
     def __init__(self, directory: Path) -> None:
         """Creates the directory and brings its schema up to date.
 
         Raises:
+            ConfigurationError: chDB cannot open a directory of that name.
             clickhouse_connect.driver.exceptions.ProgrammingError: Another process holds it.
         """
-        directory.mkdir(parents=True, exist_ok=True)
+        if found := _NOT_IN_A_PATH.intersection(str(directory)):
+            raise ConfigurationError(
+                f"chDB cannot open {directory}: a {min(found)} in a path starts its options;"
+                " use another data directory"
+            )
+        inserts = directory / "inserts"
+        inserts.mkdir(parents=True, exist_ok=True)
+        tempfile.tempdir = str(inserts)
         self._config = directory.with_suffix(".xml")
         self._config.write_text(_CONFIG)
         self._directory = directory
-        migrate(self.client())
+        client = self.client()
+        # Opened, so no other process is at work here: what lies there was left by a kill.
+        shutil.rmtree(inserts)
+        inserts.mkdir(mode=0o700)
+        migrate(client)
 
     def client(self, settings: Mapping[str, Any] | None = None) -> Client:
         """A client of its own, for one thread."""
         return clickhouse_connect.get_client(
-            dsn=f"chdb://{self._directory}",
+            interface="chdb",  # as a DSN, but any name of a directory is taken as it is
+            path=str(self._directory),
             chdb_options={"config-file": str(self._config)},
             settings=dict(settings or {}),
         )

@@ -130,6 +130,15 @@ def test_a_line_that_clickhouse_refuses_goes_to_the_dead_and_takes_no_other_with
     assert said("consume", tmp_path, "1") == report, "a second start buries nothing again"
 
 
+def test_an_insert_may_hold_rows_of_any_number_of_weeks(tmp_path):
+    now_ms = clock.now_ms()
+    rows = [event(n, at=iso(now_ms + n * 168 * _HOUR_MS)) for n in range(250)]
+    places = fill(tmp_path, {EVENTS: rows})
+    report = said("consume", tmp_path, "1")
+    assert report["places"] == places
+    assert_roll_up_agrees(report)
+
+
 def in_order(values: list[bytes]) -> list[tuple[list[Any], bytes]]:
     return [([EVENTS, i % PARTITIONS, i // PARTITIONS], value) for i, value in enumerate(values)]
 

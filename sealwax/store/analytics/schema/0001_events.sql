@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS sealwax.events (
   INDEX ix_rcpt rcpt_hash TYPE bloom_filter(0.01) GRANULARITY 1,
   INDEX ix_at at TYPE minmax GRANULARITY 1,
   INDEX ix_off _offset TYPE minmax GRANULARITY 1,
-  CONSTRAINT at_sane CHECK at > '2020-01-01' AND at < '2100-01-01',
+  CONSTRAINT at_sane CHECK at > now() - INTERVAL 89 DAY AND at < '2100-01-01',
   CONSTRAINT has_place CHECK _topic != ''
 ) ENGINE = MergeTree PARTITION BY toMonday(at) ORDER BY (tenant, accepted_at, email_id, at)
 TTL toDateTime(at) + INTERVAL 90 DAY DELETE

@@ -4,6 +4,7 @@ A process opens one ClickHouse directory in its life: all of this module's tests
 """
 
 import json
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
@@ -15,6 +16,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from sealwax import clock
+from sealwax.errors import ConfigurationError
 from sealwax.model.email_id import email_id
 from sealwax.model.timeline import timeline
 from sealwax.store.analytics.embedded import EmbeddedClickHouse, migrate
@@ -29,7 +31,7 @@ ID = email_id(NOON_MS, bytes(10))
 
 @pytest.fixture(scope="module")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedClickHouse:
-    return EmbeddedClickHouse(tmp_path_factory.mktemp("analytics") / "clickhouse")
+    return EmbeddedClickHouse(tmp_path_factory.mktemp("analytics #1%20") / "clickhouse")
 
 
 @pytest.fixture
@@ -72,13 +74,35 @@ def test_the_schema_may_be_applied_again_from_any_point(client):
     assert after == before == [(1, "0001_events.sql")]
 
 
+def test_a_directory_that_chdb_would_take_for_another_is_refused(tmp_path):
+    for name in ("what?", "this&that"):
+        with pytest.raises(ConfigurationError, match="use another data directory"):
+            EmbeddedClickHouse(tmp_path / name / "clickhouse")
+        assert not (tmp_path / name).exists()
+
+
+def test_inserts_are_written_within_the_directory_and_not_kept(clickhouse, client):
+    inserts = Path(tempfile.gettempdir())
+    store(client, {"at": at("12:00:00.000")})
+    assert inserts.name == "inserts"
+    assert not list(inserts.iterdir())
+
+
 def test_an_inserted_row_is_on_the_disk_when_the_insert_returns(client):
     created = client.query("SHOW CREATE TABLE sealwax.events").result_rows[0][0]
     assert "fsync_after_insert = 1" in created
     assert "fsync_part_directory = 1" in created
 
 
-@pytest.mark.parametrize("time", [None, "1969-01-01T00:00:00Z", "2200-01-01T00:00:00Z"])
+@pytest.mark.parametrize(
+    "time",
+    [
+        None,
+        "1969-01-01T00:00:00Z",
+        "2200-01-01T00:00:00Z",
+        f"{DAY - timedelta(days=90)}T00:00:00Z",  # past the TTL: dropped, while roll-ups count it
+    ],
+)
 def test_a_row_whose_time_cannot_be_is_refused_instead_of_dropped(client, time):
     with pytest.raises(DatabaseError, match="at_sane"):
         store(client, {"at": time} if time else {})
