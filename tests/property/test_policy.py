@@ -84,6 +84,30 @@ def test_every_failed_attempt_has_a_fate_that_follows_from_its_reply(
             assert not_before_ms == give_up_at_ms or not_before_ms >= now_ms + planned
 
 
+@given(command=st.sampled_from(Command), code=st.integers(500, 599), draw=draws)
+def test_a_5xx_ends_a_message_at_rcpt_or_later_and_never_before(command, code, draw):
+    fate = fate_of(
+        RetrySettings(),
+        Reply(command, code, "", ""),
+        attempts=1,
+        give_up_at_ms=1,
+        now_ms=0,
+        draw=draw,
+    )
+    late = command in (Command.ROUTE, Command.RCPT, Command.DATA, Command.DOT)
+    assert isinstance(fate, Bounce if late else Retry)
+
+
+@given(command=st.sampled_from(Command), attempts=st.integers(1, 9), draw=draws)
+def test_a_session_that_broke_never_bounces_a_message(command, attempts, draw):
+    lost = Reply(command, 0, "", "connection lost")
+    for now_ms, expected in ((0, Retry), (10, Expire)):
+        fate = fate_of(
+            RetrySettings(), lost, attempts=attempts, give_up_at_ms=10, now_ms=now_ms, draw=draw
+        )
+        assert isinstance(fate, expected)
+
+
 @given(
     waiting=st.integers(0, 500),
     open_sessions=st.integers(0, 40),
