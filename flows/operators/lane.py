@@ -168,7 +168,9 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         oldest_ms = self._queue.oldest_ready_ms
         if oldest_ms is None or now_ms - oldest_ms < longest_ms or self._ports.stalled():
             return
-        room = per_minute(self._ended_ms, mono_ms)
+        # Before the first attempt has ended: one a minute and session, as for the slowest of hosts.
+        known = bool(self._ended_ms)
+        room = per_minute(self._ended_ms, mono_ms) if known else self._settings.connections
         self._planned = {m: n for m, n in self._planned.items() if m * 60_000 >= now_ms}
         while oldest_ms is not None and now_ms - oldest_ms >= longest_ms:
             minute = next_slot(self._planned, per_minute=room, now_ms=now_ms)

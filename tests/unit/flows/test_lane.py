@@ -194,6 +194,14 @@ def test_parked_messages_come_back_at_the_pace_at_which_the_lane_gets_rid_of_the
     assert len(set(minutes)) > 1
 
 
+def test_a_site_that_is_slow_to_answer_at_all_does_not_hold_its_mail_for_an_hour():
+    bench = Bench(LaneSettings(connections=20))
+    bench.give(*(queued(i) for i in range(120)))
+    parked = [p for p in bench.after(10_000) if isinstance(p, Postpone)]
+    assert len(parked) == 100
+    assert max(p.not_before_ms for p in parked) <= bench.clock.ms + 6 * 60_000
+
+
 def test_a_lane_with_something_in_a_session_is_never_let_go_of():
     bench = Bench()
     bench.give(queued(0))
