@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use pyo3::prelude::*;
-use sealwax_engine::template::{Renderer, Texts};
+use sealwax_engine::render::{Renderer, Texts};
 
 use crate::errors::item;
 

@@ -16,7 +16,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use sealwax_engine::dkim::Signer;
 use sealwax_engine::mime::{Draft, compose};
 use sealwax_engine::record::{Delivery, decode, encode};
-use sealwax_engine::template::{Renderer, Texts};
+use sealwax_engine::render::{Renderer, Texts};
 
 fn html() -> String {
     let line = "<p style=\"color:#333\">Thank you for your order, it is on its way.</p>\n";

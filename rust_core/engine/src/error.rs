@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
+/// A parser may quote all of what it could not read.
+const LONGEST: usize = 500;
+
 /// What is wrong with an item, in words for the person who sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ItemError {
@@ -20,10 +23,15 @@ impl ItemError {
         field: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) -> Self {
+        let mut message = message.into();
+        if message.len() > LONGEST {
+            message.truncate(message.floor_char_boundary(LONGEST));
+            message.push_str(" ...");
+        }
         Self {
             code,
             field: field.into(),
-            message: message.into(),
+            message,
         }
     }
 }

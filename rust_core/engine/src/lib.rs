@@ -5,9 +5,8 @@
 
 pub mod dkim;
 mod error;
-mod header;
 pub mod mime;
 pub mod record;
-pub mod template;
+pub mod render;
 
 pub use error::ItemError;

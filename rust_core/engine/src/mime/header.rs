@@ -10,16 +10,27 @@ use base64::engine::general_purpose::STANDARD;
 const LINE: usize = 76;
 /// `=?utf-8?B?` and `?=`.
 const WORD_FRAME: usize = 12;
+/// The longest display name that stays on one line.
+const PHRASE: usize = 64;
 /// The longest encoded word, RFC 2047 section 2.
 const WORD: usize = 75;
 
-/// Appends a field with free text, such as Subject.
-pub(crate) fn write_text(out: &mut Vec<u8>, name: &str, value: &str) {
+/// Appends a field whose grammar we do not know: ASCII stays as it is, words of any length.
+pub(super) fn write_field(out: &mut Vec<u8>, name: &str, value: &str) {
     let mut line = Line::begin(out, name);
     if is_plain(value) {
-        for (i, word) in value.split(' ').enumerate() {
-            line.word(word, i > 0);
-        }
+        line.words(value);
+    } else {
+        line.encoded(value);
+    }
+    line.end();
+}
+
+/// Appends a field of free text, such as Subject; a word too long for a line becomes encoded words.
+pub(super) fn write_phrase(out: &mut Vec<u8>, name: &str, value: &str) {
+    let mut line = Line::begin(out, name);
+    if is_plain(value) && value.split(' ').all(|word| word.len() < LINE - name.len()) {
+        line.words(value);
     } else {
         line.encoded(value);
     }
@@ -27,7 +38,7 @@ pub(crate) fn write_text(out: &mut Vec<u8>, name: &str, value: &str) {
 }
 
 /// Appends a field with mailboxes, such as To; nothing where there are none.
-pub(crate) fn write_mailboxes(out: &mut Vec<u8>, name: &str, mailboxes: &[(String, String)]) {
+pub(super) fn write_mailboxes(out: &mut Vec<u8>, name: &str, mailboxes: &[(String, String)]) {
     if mailboxes.is_empty() {
         return;
     }
@@ -38,8 +49,9 @@ pub(crate) fn write_mailboxes(out: &mut Vec<u8>, name: &str, mailboxes: &[(Strin
             line.word(&format!("{address}{comma}"), i > 0);
             continue;
         }
-        if is_plain(display) {
-            line.word(&phrase(display), i > 0);
+        let phrase = phrase(display);
+        if is_plain(display) && phrase.len() <= PHRASE {
+            line.word(&phrase, i > 0);
         } else {
             if i > 0 {
                 line.space();
@@ -118,6 +130,13 @@ impl<'a> Line<'a> {
         self.put(word);
     }
 
+    /// Words with the spaces between them, folded where they do not fit.
+    fn words(&mut self, text: &str) {
+        for (i, word) in text.split(' ').enumerate() {
+            self.word(word, i > 0);
+        }
+    }
+
     /// Text as encoded words, each within its line; readers join them without the folds.
     fn encoded(&mut self, text: &str) {
         let mut rest = text;
@@ -151,7 +170,7 @@ mod tests {
 
     fn text(value: &str) -> String {
         let mut out = Vec::new();
-        write_text(&mut out, "Subject", value);
+        write_phrase(&mut out, "Subject", value);
         String::from_utf8(out).unwrap()
     }
 
@@ -175,10 +194,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_line_is_long_and_none_is_blank(value in "\\PC{0,300}") {
+        fn no_line_is_long_and_none_is_blank(value in "(\\PC| ?[a-z]{1,90} ){0,300}") {
             let header = text(&value);
             for line in header.trim_end_matches("\r\n").split("\r\n").skip(1) {
                 prop_assert!(line.starts_with(' ') && !line.trim().is_empty());
+                prop_assert!(line.len() <= LINE);
             }
             for word in header.split_whitespace().filter(|w| w.starts_with("=?utf-8?B?")) {
                 prop_assert!(word.len() <= WORD);
