@@ -23,10 +23,14 @@ from sealwax import clock
 _WAKE_MS = 20
 _READ_RECORDS = 2_000
 _READ_BYTES = 2 * 1024 * 1024
+# An insert costs some 50 ms of CPU, merges included, however few its rows are. So few are inserted
+# soon, to be readable soon; many are gathered a little longer: at 3,000 rows/s measured 60 us a row
+# instead of 87, and readable 1.3 s after they were durable at the latest instead of 0.5.
 _FLUSH_ROWS = 20_000
-_FLUSH_BYTES = 4 * 1024 * 1024
-# A row is inserted at the latest this long after it was read.
+_FLUSH_BYTES = 12 * 1024 * 1024  # about as many rows of an attempt
 _FLUSH_EVERY_S = 0.4
+_FEW_ROWS = 400
+_GATHER_S = 1.0
 _QUIET_S = 0.3
 
 
@@ -123,6 +127,7 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
         self._bury = bury
         self._lines: list[Line] = []
         self._bytes = 0
+        self._since = 0.0
         self._ranges: dict[TopicPartition, tuple[int, int]] = {}
         self._stored: dict[TopicPartition, Committed] = {}
 
@@ -131,12 +136,17 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
         for item in items:
             if isinstance(item, Record):
                 self._take(item)
-            elif self._ranges:
-                self._flush()
-            else:
+            elif not self._ranges:
                 self._settle()
+            elif self._is_due():
+                self._flush()
+
+    def _is_due(self) -> bool:
+        return len(self._lines) < _FEW_ROWS or clock.monotonic() - self._since >= _GATHER_S
 
     def _take(self, record: Record) -> None:
+        if not self._ranges:
+            self._since = clock.monotonic()
         tp = TopicPartition(record.topic, record.partition)
         first, _ = self._ranges.get(tp, (record.offset, 0))
         self._ranges[tp] = (first, record.offset)
