@@ -38,10 +38,8 @@ pub struct Renderer {
 
 impl Default for Renderer {
     fn default() -> Self {
-        let mut escaping = Handlebars::new();
-        escaping.set_strict_mode(true);
-        let mut plain = Handlebars::new();
-        plain.set_strict_mode(true);
+        let escaping = strict();
+        let mut plain = strict();
         plain.register_escape_fn(handlebars::no_escape);
         Self {
             escaping,
@@ -126,6 +124,16 @@ impl Renderer {
     fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<String, Arc<Template>>> {
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn strict() -> Handlebars<'static> {
+    let mut registry = Handlebars::new();
+    registry.set_strict_mode(true);
+    // They would hide a variable of their name behind an empty text.
+    for silent in ["log", "raw"] {
+        registry.unregister_helper(silent);
+    }
+    registry
 }
 
 fn failure(field: &'static str, reason: &RenderErrorReason) -> ItemError {
