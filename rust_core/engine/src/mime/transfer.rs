@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use memchr::memchr3;
 
 /// The longest encoded line, without its CRLF.
 const LINE: usize = 76;
@@ -19,9 +20,8 @@ const MBOX_FROM: &[u8] = b"From ";
 pub(super) fn crlf(text: &str) -> Cow<'_, str> {
     let mut out = String::with_capacity(text.len() + text.len() / 32);
     let mut rest = text;
-    while let Some((line, found)) = rest
-        .find(['\r', '\n', '\0'])
-        .and_then(|at| rest.split_at_checked(at))
+    while let Some((line, found)) =
+        memchr3(b'\r', b'\n', 0, rest.as_bytes()).and_then(|at| rest.split_at_checked(at))
     {
         out.push_str(line);
         let after = found.get(1..).unwrap_or_default();
@@ -45,7 +45,7 @@ pub(super) fn crlf(text: &str) -> Cow<'_, str> {
 pub(super) fn encode(text: &str) -> (&'static str, Vec<u8>) {
     let (mut equals, mut others) = (0, 0);
     let mut fits = true;
-    for line in text.split("\r\n").map(str::as_bytes) {
+    for line in lines(text) {
         for byte in line {
             equals += usize::from(*byte == b'=');
             others += usize::from(*byte != b'=' && must_escape(*byte));
@@ -73,17 +73,23 @@ pub(super) fn base64_lines(bytes: &[u8]) -> Vec<u8> {
     out.into_bytes()
 }
 
+/// The lines of a text whose line ends are CRLF.
+fn lines(text: &str) -> impl Iterator<Item = &[u8]> {
+    let lines = text.as_bytes().split(|b| *b == b'\n');
+    lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+}
+
 fn must_escape(byte: u8) -> bool {
     byte == b'=' || !matches!(byte, b'\t' | b' '..=b'~')
 }
 
 fn quoted_printable(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + text.len() / 8 + 16);
-    for (i, line) in text.split("\r\n").enumerate() {
+    for (i, line) in lines(text).enumerate() {
         if i > 0 {
             out.extend_from_slice(b"\r\n");
         }
-        quoted_printable_line(line.as_bytes(), &mut out);
+        quoted_printable_line(line, &mut out);
     }
     out
 }
