@@ -10,7 +10,7 @@ use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
 use html5gum::{Emitter, ForwardingEmitter, Span, Tokenizer};
 
 /// Elements whose text is no content.
-const HIDDEN: &[&str] = &["head", "style", "script", "title", "template", "noscript"];
+const HIDDEN: &[&str] = &["style", "script", "title", "template", "noscript"];
 /// Elements with an empty line around them.
 const PARAGRAPHS: &[&str] = &[
     "p",
@@ -65,7 +65,7 @@ pub(super) fn plain_text(html: &str) -> String {
     page.out
 }
 
-/// An emitter that no syntax error is looked for, which takes a third of the time.
+/// An emitter for which no syntax errors are looked for; the search takes a third of the time.
 struct Quiet<E>(E);
 
 impl<E: Emitter> ForwardingEmitter for Quiet<E> {
@@ -146,11 +146,7 @@ impl Page {
     fn open(&mut self, tag: Tag, self_closing: bool) {
         let name = &*tag.name;
         if self.hidden.is_some() {
-            // A head is often left open.
-            if name != "body" {
-                return;
-            }
-            self.hidden = None;
+            return;
         }
         if HIDDEN.contains(&name) {
             if !self_closing {
@@ -171,7 +167,8 @@ impl Page {
             "img" => self.words(&tag.alt),
             "a" => {
                 self.close_link();
-                if !tag.href.is_empty() && !tag.href.starts_with('#') {
+                let goes_nowhere = |prefix: &&str| tag.href.starts_with(prefix);
+                if !tag.href.is_empty() && !["#", "javascript:", "data:"].iter().any(goes_nowhere) {
                     self.link = Some((tag.href, self.out.len()));
                 }
             }

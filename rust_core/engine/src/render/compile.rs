@@ -12,8 +12,13 @@ const MAX_SOURCE: usize = 1024 * 1024;
 /// handlebars counts lines from the start of the source at each tag, so that compiling takes as long
 /// as tags times bytes: half a second at this product, 400 tags in 1 MB or 4,000 in 100 KB.
 const MAX_TAGS_TIMES_BYTES: usize = 400_000_000;
-/// Stack for a source that may be deep, per byte of it. The shortest level has four bytes, `(a )`.
-const STACK_PER_BYTE: usize = 1024;
+/// Stack for a source that may be deep, per byte of it. The shortest level has four bytes, `(a )`;
+/// 600 bytes were enough in a release build, and frames of debug builds are larger.
+const STACK_PER_BYTE: usize = if cfg!(debug_assertions) {
+    8 * 1024
+} else {
+    1024
+};
 const STACK_LEAST: usize = 1024 * 1024;
 
 /// Compiles a source.
