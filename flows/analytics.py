@@ -13,7 +13,7 @@ from connectors.clickhouse.repair import repair
 from connectors.flow_process import FlowProcess
 from connectors.log.dead import dead_entry
 from connectors.log.port import Record, TopicPartition
-from sealwax import config, telemetry
+from sealwax import config
 from sealwax.model import topics
 from sealwax.store.analytics.embedded import EmbeddedClickHouse
 from sealwax.store.analytics.socket import AnalyticsServer
@@ -47,8 +47,7 @@ def build(ports: Ports) -> Dataflow:
 
 def flow() -> Dataflow:
     """The flow as `python -m bytewax.run flows.analytics` runs it."""
-    settings = config.load()
-    telemetry.configure(NAME, level=settings.log_level, form=settings.log_format)
+    settings = config.start(NAME)
     process = FlowProcess(NAME, settings.data_dir, settings.log)
     clickhouse = EmbeddedClickHouse(settings.analytics_dir)
 

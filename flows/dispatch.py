@@ -23,7 +23,7 @@ from connectors.smtp.bridge import SmtpBridge, Timers
 from connectors.smtp.io import DecisionsSink, RepliesSource
 from flows.operators.lane import Lane, LanePorts
 from flows.operators.read import ReadDeliveries
-from sealwax import clock, config, telemetry
+from sealwax import clock, config
 from sealwax.model import topics
 from sealwax.smtp.engine import SmtpEngine
 
@@ -83,8 +83,7 @@ def spec() -> FlowSpec:
 
 def flow() -> Dataflow:
     """The flow as `python -m bytewax.run flows.dispatch` runs it."""
-    settings = config.load()
-    telemetry.configure(NAME, level=settings.log_level, form=settings.log_format)
+    settings = config.start(NAME)
     process = FlowProcess(NAME, settings.data_dir, settings.log)
     settling = Settling(process.log, spec(), process.numbers)
     writer = OutcomeWriter(settling)

@@ -17,7 +17,7 @@ from connectors.log.settling import FlowSpec, Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink
 from flows.operators.intake import Intake
 from flows.operators.render import RenderPorts, RenderRequests
-from sealwax import clock, config, telemetry
+from sealwax import clock, config
 from sealwax.config import Settings
 from sealwax.mail.keyring import Keyring
 from sealwax.mail.submission import SubmissionLimits
@@ -96,8 +96,7 @@ def render_ports(settings: Settings, store: Store, log: Log) -> RenderPorts:
 
 def flow() -> Dataflow:
     """The flow as `python -m bytewax.run flows.render` runs it."""
-    settings = config.load()
-    telemetry.configure(NAME, level=settings.log_level, form=settings.log_format)
+    settings = config.start(NAME)
     process = FlowProcess(NAME, settings.data_dir, settings.log)
     store = open_store(settings.relational)
     settling = Settling(process.log, spec(process.log), process.numbers)

@@ -168,9 +168,10 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         oldest_ms = self._queue.oldest_ready_ms
         if oldest_ms is None or now_ms - oldest_ms < longest_ms or self._ports.stalled():
             return
-        # Before the first attempt has ended: one a minute and session, as for the slowest of hosts.
-        known = bool(self._ended_ms)
-        room = per_minute(self._ended_ms, mono_ms) if known else self._settings.connections
+        busy_since_ms = mono_ms - (now_ms - oldest_ms)
+        room = per_minute(self._ended_ms, busy_since_ms=busy_since_ms, now_ms=mono_ms)
+        if room is None:
+            room = self._settings.connections  # one a minute and session, as the slowest of hosts
         self._planned = {m: n for m, n in self._planned.items() if m * 60_000 >= now_ms}
         while oldest_ms is not None and now_ms - oldest_ms >= longest_ms:
             minute = next_slot(self._planned, per_minute=room, now_ms=now_ms)

@@ -1,6 +1,5 @@
 """Templates at accept: the version is pinned, and a trial rendering finds what would fail later."""
 
-import re
 from typing import Any, Final
 
 import msgspec
@@ -23,9 +22,6 @@ from sealwax.store.relational import Store
 _KEEP_S: Final = 1.0
 _TEMPLATES: Final = 200
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-# `{{> a}}`, `{{#> a}}`, `{{#*inline "a"}}`, with any white space. A partial that includes itself
-# overflows the stack of the process, which no exception tells of. Possessive: time stays linear.
-_PARTIAL: Final = re.compile(r"\{\{\s*+~?+\s*+(?:#\s*+)?+[>*]")
 
 
 class PinnedTemplates:
@@ -85,29 +81,17 @@ def rendered(
     """Subject, html and text as the recipients get them.
 
     Raises:
-        ProblemError: A variable is missing, or a template cannot be read or has a partial.
+        ProblemError: A variable is missing, or a template cannot be read.
     """
     subject, html, text = submission.subject, submission.html, submission.text
     if submission.data is None:
         return subject, html, text
     if template is not None:
         subject, html, text = subject or template.subject, template.html, template.text
-    _check_partials(subject, html, text)
     (result,) = render_templates([(subject, html, text, submission.data_json or b"{}")])
     if isinstance(result, ItemError):
         raise _not_rendered(result, submission, template)
     return result
-
-
-def _check_partials(subject: str | None, html: str | None, text: str | None) -> None:
-    for field, source in (("subject", subject), ("html", html), ("text", text)):
-        if source is not None and _PARTIAL.search(source) is not None:
-            raise ProblemError(
-                INVALID_TEMPLATE,
-                f"The {field} has a partial, and partials are not available. Write its text where "
-                "it is used.",
-                field=field,
-            )
 
 
 def check_rendering(submission: Submission, template: TemplateVersion | None) -> None:

@@ -14,6 +14,8 @@ from sealwax.model.duration import format_duration, parse_duration
 from sealwax.policy.throttle import Rate
 from sealwax.smtp.route import Routes
 
+# chDB takes its path and options as one text, without a way to escape these.
+_NOT_IN_A_PATH = frozenset("?&")
 _HIGHEST_PORT = 65_535
 _BYTES = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 _SIZE = re.compile(r"([0-9]{1,12})(B|KB|MB|GB)", re.ASCII)
@@ -154,10 +156,13 @@ def _host(text: str) -> str:
 def _path(text: str) -> Path:
     if not text:
         raise ValueError
-    return Path(text).expanduser().absolute()
+    path = Path(text).expanduser().absolute()
+    if _NOT_IN_A_PATH.intersection(str(path)):
+        raise ValueError
+    return path
 
 
-PATH = Kind("a folder", _path)
+PATH = Kind("a folder without ? and & in its full path", _path)
 ADDRESS = Kind("host:port, such as 127.0.0.1:8025 or [::1]:8025", _address)
 HOST = Kind("a host name such as mail.example.com", _host)
 RATE = Kind("a number and /s, /m or /h, such as 100/s or 5/m; empty for no limit", _rate)

@@ -196,8 +196,8 @@ SETTINGS = (
         "DATABASE_URL",
         kinds.TEXT,
         "",
-        "Where accounts, keys, domains and templates are: `sqlite:///file` or "
-        "`postgresql://user:password@host/name`.",
+        "Where accounts, keys, domains and templates are: `sqlite:///file`. Servers of PostgreSQL "
+        "are not supported yet.",
         computed="`sealwax.db` in the data directory",
         secret=True,
     ),

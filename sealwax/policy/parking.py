@@ -1,5 +1,6 @@
 """When messages that a lane cannot send soon come back: about as many as it can send by then."""
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 _SLOT_MS = 60_000
@@ -31,14 +32,19 @@ def slot_start_ms(minute: int, draw: float) -> int:
     return minute * _SLOT_MS + int(draw * 10_000)
 
 
-def per_minute(ended_ms: Sequence[float], now_ms: float) -> int:
-    """How many messages a lane gets rid of in a minute, by the attempts that ended lately.
+def per_minute(ended_ms: Sequence[float], *, busy_since_ms: float, now_ms: float) -> int | None:
+    """How many messages a lane gets rid of in a minute, by what ended while it was busy.
 
     Args:
         ended_ms: When its last attempts ended, oldest first.
-        now_ms: The present, on the same clock.
+        busy_since_ms: Since when messages have been waiting, on the same clock.
+        now_ms: The present.
+
+    Returns:
+        At least 1; None where no attempt has ended since.
     """
-    if not ended_ms:
-        return 1
-    span_ms = max(1_000.0, now_ms - ended_ms[0])
-    return max(1, int(len(ended_ms) * _SLOT_MS / span_ms))
+    ended = len(ended_ms) - bisect_left(ended_ms, busy_since_ms)
+    if not ended:
+        return None
+    since_ms = max(busy_since_ms, ended_ms[0])  # what is older is forgotten
+    return max(1, int(ended * _SLOT_MS / max(1_000.0, now_ms - since_ms)))

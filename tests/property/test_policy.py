@@ -141,7 +141,16 @@ def test_a_parked_message_comes_back_in_a_later_minute_with_room(planned, room, 
     assert planned.get(minute, 0) < max(1, room) or minute == furthest
 
 
-@given(ended=st.lists(st.floats(0, 10**6), max_size=50))
-def test_a_lane_always_gets_rid_of_something(ended):
+@given(ended=st.lists(st.floats(0, 10**6), max_size=50), busy_since=st.floats(0, 10**6))
+def test_the_pace_of_a_lane_is_that_of_the_time_in_which_it_was_busy(ended, busy_since):
     ended.sort()
-    assert per_minute(ended, max(ended, default=0.0)) >= 1
+    now = 10.0**6
+    pace = per_minute(ended, busy_since_ms=busy_since, now_ms=now)
+    while_busy = [at for at in ended if at >= busy_since]
+    if not while_busy:
+        assert pace is None
+    else:
+        assert pace is not None
+        assert pace >= 1
+        minutes = max(1_000.0, now - max(busy_since, ended[0])) / 60_000
+        assert pace <= max(1, len(while_busy) / minutes + 0.01)

@@ -77,6 +77,8 @@ def test_the_reserve_is_the_larger_of_a_size_and_a_share(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "form"),
     [
+        ("SEALWAX_DATA_DIR", "/srv/what?", "without ? and &"),
+        ("SEALWAX_DATA_DIR", "a&b", "without ? and &"),
         ("SEALWAX_HTTP", "8025", "host:port"),
         ("SEALWAX_HTTP", "::1:8025", "host:port"),
         ("SEALWAX_HTTP", "localhost:99999", "host:port"),

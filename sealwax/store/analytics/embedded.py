@@ -11,7 +11,6 @@ from typing import Any
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 
-from sealwax.errors import ConfigurationError
 from sealwax.store.analytics.socket import RunQuery
 
 # Level 2 still lets a call set its own limits; level 1 would refuse that.
@@ -21,9 +20,6 @@ _AS_JSON = {
     "output_format_json_quote_64bit_integers": 0,
     "output_format_json_validate_utf8": 1,
 }
-
-# chDB takes its path and options as one text, without a way to escape these.
-_NOT_IN_A_PATH = frozenset("?&")
 
 _SCHEMA = importlib.resources.files("sealwax.store.analytics") / "schema"
 
@@ -57,14 +53,8 @@ class EmbeddedClickHouse:
         """Creates the directory and brings its schema up to date.
 
         Raises:
-            ConfigurationError: chDB cannot open a directory of that name.
             clickhouse_connect.driver.exceptions.ProgrammingError: Another process holds it.
         """
-        if found := _NOT_IN_A_PATH.intersection(str(directory)):
-            raise ConfigurationError(
-                f"chDB cannot open {directory}: a {min(found)} in a path starts its options;"
-                " use another data directory"
-            )
         inserts = directory / "inserts"
         inserts.mkdir(parents=True, exist_ok=True)
         tempfile.tempdir = str(inserts)

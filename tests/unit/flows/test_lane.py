@@ -1,5 +1,6 @@
 """A lane on a clock of its own: who goes when, and where the time went."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
@@ -183,15 +184,29 @@ def test_a_lane_asks_to_be_woken_when_a_held_message_is_due_and_when_one_is_to_b
 
 def test_parked_messages_come_back_at_the_pace_at_which_the_lane_gets_rid_of_them():
     bench = Bench(LaneSettings(connections=1))
-    sent = bench.give(*(queued(i) for i in range(3)))
-    for _ in range(2):  # two attempts in two seconds: sixty a minute
+    sent = bench.give(*(queued(i) for i in range(130)))
+    for _ in range(2):  # two attempts in ten seconds
         sent = bench.after(1_000, ended(sent[0], OK, bench.clock.ms))
-    bench.give(*(queued(i) for i in range(3, 130)))
-    parked = bench.after(10_000)
+    parked = bench.after(8_000)
     minutes = [p.not_before_ms // 60_000 for p in parked if isinstance(p, Postpone)]
     assert len(minutes) == 127
     assert minutes == sorted(minutes)
-    assert len(set(minutes)) > 1
+    assert max(Counter(minutes).values()) == 13  # two in the nine seconds since the first ended
+
+
+def test_the_pace_of_idle_minutes_before_a_burst_does_not_count():
+    bench = Bench(LaneSettings(connections=1))
+    sent = bench.give(queued(0))
+    bench.after(1_000, ended(sent[0], OK, bench.clock.ms))
+    bench.after(300_000)
+    sent = bench.give(*(queued(i) for i in range(1, 700)))
+    parked = []
+    for _ in range(100):  # ten a second: 600 a minute
+        decisions = bench.after(100, ended(sent[0], OK, bench.clock.ms))
+        sent = [d for d in decisions if isinstance(d, Send)]
+        parked += [p for p in decisions if isinstance(p, Postpone)]
+    assert len(parked) > 500
+    assert max(p.not_before_ms for p in parked) <= bench.clock.ms + 2 * 60_000
 
 
 def test_a_site_that_is_slow_to_answer_at_all_does_not_hold_its_mail_for_an_hour():

@@ -16,7 +16,6 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from sealwax import clock
-from sealwax.errors import ConfigurationError
 from sealwax.model.email_id import email_id
 from sealwax.model.timeline import timeline
 from sealwax.store.analytics.embedded import EmbeddedClickHouse, migrate
@@ -72,13 +71,6 @@ def test_the_schema_may_be_applied_again_from_any_point(client):
     migrate(client)
     after = client.query("SELECT version, name FROM sealwax.schema_version").result_rows
     assert after == before == [(1, "0001_events.sql")]
-
-
-def test_a_directory_that_chdb_would_take_for_another_is_refused(tmp_path):
-    for name in ("what?", "this&that"):
-        with pytest.raises(ConfigurationError, match="use another data directory"):
-            EmbeddedClickHouse(tmp_path / name / "clickhouse")
-        assert not (tmp_path / name).exists()
 
 
 def test_inserts_are_written_within_the_directory_and_not_kept(clickhouse, client):
