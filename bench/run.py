@@ -21,25 +21,15 @@ from pathlib import Path
 
 import httpx
 
+from bench.mails import DOMAINS, email
+from bench.stages import stages
 from sealwax.store.processes import NAMES
 from tests.support.platform import Platform, free_port, running_platform
 from tests.support.waiting import wait_until
 
-DOMAINS = 25
 BATCH = 500
 AHEAD = 6_000  # mails that are accepted and not delivered yet, at most
 BUDGET_US = {"api": 40, "render": 350, "dispatch": 110, "analytics": 40}
-BODY = "<p style='color:#333'>Thank you for your order, it is on its way.</p>\n" * 68
-
-
-def email(number: int) -> dict[str, str]:
-    return {
-        "from": "Acme <hello@acme.test>",
-        "to": f"user{number}@d{number % DOMAINS}.sink.test",
-        "subject": f"Your order {number}",
-        "html": BODY,
-        "text": "Thank you for your order, it is on its way.",
-    }
 
 
 class Feeder(threading.Thread):
@@ -81,16 +71,16 @@ def peak_mb(platform: Platform, name: str) -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def sink(kind: str, port: int, folder: Path) -> "subprocess.Popen[bytes]":
+def sink(kind: str, address: str, folder: Path) -> "subprocess.Popen[bytes]":
     if kind == "smtp-sink":
         program = shutil.which("smtp-sink", path=f"{os.environ['PATH']}:/usr/sbin")
         if program is None:
             sys.exit("smtp-sink is missing: apt-get install postfix, or use --sink mail")
-        command = [program, "-m", "3000", "-u", "nobody", f"127.0.0.1:{port}", "1000"]
+        command = [program, "-m", "3000", "-u", "nobody", address, "1000"]
     else:
         command = [
             *(sys.executable, "-m", "tests.support.mail_sink"),
-            *("--listen", f"127.0.0.1:{port}", "--dir", str(folder)),
+            *("--listen", address, "--dir", str(folder)),
         ]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -140,6 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--sink", choices=["smtp-sink", "mail"], default="smtp-sink")
+    parser.add_argument("--to", help="host:port of an SMTP server of yours, in place of a sink")
     arguments = parser.parse_args()
     versions = {
         p: importlib.metadata.version(p) for p in ("sealwax", "bytewax", "aiosmtplib", "chdb")
@@ -153,20 +144,23 @@ def main() -> None:
         f"machine: {os.cpu_count()} cores, {cpu}, {machine.platform()}; load {os.getloadavg()[0]}"
     )
     print(f"Python {machine.python_version()}, {versions}, httpx {httpx.__version__}")
-    print(
-        f"method: batch API in, RSA-2048 and Ed25519, 5 KB, {DOMAINS} domains, {arguments.sink} out"
-    )
-    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
-        target = sink(arguments.sink, port, Path(folder) / "sink")
+        peer = arguments.to or f"127.0.0.1:{free_port()}"
+        print(
+            f"method: batch API in, RSA-2048 and Ed25519, 5 KB, {DOMAINS} domains, "
+            f"{arguments.to or arguments.sink} out"
+        )
+        target = None if arguments.to else sink(arguments.sink, peer, Path(folder) / "sink")
         try:
-            routes = {"SEALWAX_SMTP_ROUTES": f"*.sink.test=127.0.0.1:{port}"}
+            routes = {"SEALWAX_SMTP_ROUTES": f"*.sink.test={peer}"}
             with running_platform(Path(folder) / "data", routes) as platform:
                 rate = throughput(platform, arguments.seconds)
                 latency(platform, max(1, rate / 10), 20)
+            stages(Path(folder) / "stages")
         finally:
-            target.terminate()
-            target.wait()
+            if target is not None:
+                target.terminate()
+                target.wait()
 
 
 if __name__ == "__main__":
