@@ -22,7 +22,7 @@ from pathlib import Path
 import httpx
 
 from bench.mails import DOMAINS, email
-from bench.stages import stages
+from bench.stages import Stages
 from sealwax.store.processes import NAMES
 from tests.support.platform import Platform, free_port, running_platform
 from tests.support.waiting import wait_until
@@ -156,7 +156,7 @@ def main() -> None:
             with running_platform(Path(folder) / "data", routes) as platform:
                 rate = throughput(platform, arguments.seconds)
                 latency(platform, max(1, rate / 10), 20)
-            stages(Path(folder) / "stages")
+            Stages(Path(folder) / "stages").run()
         finally:
             if target is not None:
                 target.terminate()

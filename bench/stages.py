@@ -8,7 +8,8 @@ process. Medians of CPU time, threads of the log included.
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,20 +19,20 @@ from bench.mails import BODY, email
 from connectors.log import LogSettings, open_log
 from connectors.log.port import Entry
 from connectors.records import decode_deliveries, encode_deliveries, event_row
-from sealwax.mail.dkim import sign_messages, signer
+from sealwax.mail.dkim import Signer, sign_messages, signer
 from sealwax.mail.mime import compose_messages, draft
 from sealwax.mail.render import render_templates
 from sealwax.mail.submission import SubmissionLimits, read_submission
-from sealwax.model.delivery import Delivery, Position
 from sealwax.model.email_id import email_id
 from sealwax.model.event import Kind
+from sealwax.model.submission import Submission
 from sealwax.model.tenant import SigningKey
-from sealwax.model.topics import Stream, TopicSpec
+from sealwax.model.topics import TopicSpec
 from sealwax.store.relational import RelationalSettings, open_store, sqlite_url
+from tests.support.deliveries import START_MS, delivery
 
 BATCH = 250
 ROUNDS = 15
-NOW_MS = 1_764_000_000_000
 T = TypeVar("T")
 
 
@@ -54,109 +55,81 @@ def signing_keys(folder: Path) -> tuple[SigningKey, ...]:
     return keys
 
 
-def delivery(ident: str, number: int, message: bytes) -> Delivery:
-    return Delivery(
-        email_id=ident,
-        rcpt_index=0,
-        tenant_id="default",
-        stream=Stream.TRANSACTIONAL,
-        reverse_path="bounces@acme.test",
-        rcpt=f"user{number}@d1.sink.test",
-        rcpt_domain="d1.sink.test",
-        accepted_at_ms=NOW_MS,
-        give_up_at_ms=NOW_MS + 86_400_000,
-        attempt=0,
-        due_ms=0,
-        not_before_ms=0,
-        source_ip="",
-        dkim_domain="acme.test",
-        template="",
-        tags=(),
-        request=Position("email.requested.transactional", 0, number),
-        since_ms=NOW_MS,
-        waits=(),
-        message=message,
-    )
+class Stages:
+    """One batch of mails, step by step; each method prints the steps of a process."""
 
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._log = open_log(LogSettings(folder / "log"))
+        self._log.create_topics([TopicSpec("bench")])
+        self._keys = signing_keys(folder)
+        self._values = [orjson.dumps(email(i)) for i in range(BATCH)]
 
-def stages(folder: Path) -> None:
-    """Prints a table of steps."""
-    folder.mkdir(parents=True, exist_ok=True)
-    log = open_log(LogSettings(folder / "log"))
-    log.create_topics([TopicSpec("bench")])
-    keys = signing_keys(folder)
-    print(f"\n{'process':<10} {'step, one thread':<44} {'CPU us/mail':>8}")
+    def run(self) -> None:
+        print(f"\n{'process':<10} {'step, one thread':<44} {'CPU us/mail':>8}")
+        self._api()
+        ready, rows = self._render(self._messages())
+        timed("dispatch", "decode the ready record", lambda: decode_deliveries(ready))
+        timed("dispatch", "append an outcome durably", lambda: self._append(rows))
+        self._log.close()
 
-    def append(values: list[bytes]) -> None:
-        log.append_wait(
-            "bench", [Entry(i % 4, b"d1.sink.test", v, ()) for i, v in enumerate(values)]
+    def _append(self, values: Sequence[bytes]) -> None:
+        entries = [Entry(i % 4, b"d1.sink.test", value, ()) for i, value in enumerate(values)]
+        self._log.append_wait("bench", entries)
+
+    def _read(self) -> list[Submission]:
+        limits = SubmissionLimits()
+        return [
+            read_submission(value, stream_of_topic=None, limits=limits, now_ms=START_MS)
+            for value in self._values
+        ]
+
+    def _api(self) -> None:
+        timed("api", "read and check the request", self._read)
+        timed("api", "append it durably", lambda: self._append(self._values))
+
+    def _messages(self) -> list[bytes]:
+        submissions = timed("render", "read and check the request", self._read)
+        template = "<p>Hello {{name}}</p>" + BODY
+        jobs = [("Hi {{name}}", template, None, b'{"name": "Ada"}')] * BATCH
+        timed("render", "fill a template, where there is one", lambda: render_templates(jobs))
+        unsigned = timed("render", "compose MIME", lambda: compose(submissions))
+        for key in self._keys:
+            one = signer("acme.test", [key])
+            timed("render", f"sign, {key.algorithm}", partial(sign, unsigned, one))
+        return sign(unsigned, signer("acme.test", self._keys))
+
+    def _render(self, messages: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
+        made = [delivery(message=message) for message in messages]
+        ready = timed(
+            "render", "encode the ready record", lambda: encode_deliveries([(d, b"") for d in made])
         )
-
-    values = [orjson.dumps(email(i)) for i in range(BATCH)]
-    submissions = timed(
-        "api",
-        "read and check the request",
-        lambda: [
-            read_submission(v, stream_of_topic=None, limits=SubmissionLimits(), now_ms=NOW_MS)
-            for v in values
-        ],
-    )
-    timed("api", "append it durably", lambda: append(values))
-    timed(
-        "render",
-        "read and check the request",
-        lambda: [
-            read_submission(v, stream_of_topic=None, limits=SubmissionLimits(), now_ms=NOW_MS)
-            for v in values
-        ],
-    )
-    template = "<p>Hello {{name}}</p>" + BODY
-    jobs = [("Hi {{name}}", template, None, b'{"name": "Ada"}')] * BATCH
-    timed("render", "fill a template (where there is one)", lambda: render_templates(jobs))
-    idents = [email_id(NOW_MS, i.to_bytes(10, "big")) for i in range(BATCH)]
-    composed = timed(
-        "render",
-        "compose MIME",
-        lambda: compose_messages(
-            [
-                draft(s, email_id=ident, accepted_at_ms=NOW_MS, rcpt_indexes=[0])
-                for s, ident in zip(submissions, idents, strict=True)
-            ]
-        ),
-    )
-    unsigned = [copies[0] for copies in composed if isinstance(copies, list)]
-    for key in keys:
-        one = signer("acme.test", [key])
-        timed(
+        facts = {"rcpts": 1}
+        rows = timed(
             "render",
-            f"sign, {key.algorithm}",
-            lambda one=one: sign_messages([(m, one, NOW_MS // 1000) for m in unsigned]),  # type: ignore[misc] # bound now
+            "make the event's row",
+            lambda: [event_row(Kind.RENDERED, d, at_ms=START_MS, facts=facts) for d in made],
         )
-    both = signer("acme.test", keys)
-    signed = sign_messages([(m, both, NOW_MS // 1000) for m in unsigned])
-    messages = [m for m in signed if isinstance(m, bytes)]
-    deliveries = [
-        delivery(ident, i, m) for i, (ident, m) in enumerate(zip(idents, messages, strict=True))
+        timed("render", "append both durably", lambda: self._append([*ready, *rows]))
+        return ready, rows
+
+
+def compose(submissions: Sequence[Submission]) -> list[bytes]:
+    ident = email_id(START_MS, bytes(10))
+    drafts = [
+        draft(one, email_id=ident, accepted_at_ms=START_MS, rcpt_indexes=[0]) for one in submissions
     ]
-    ready = timed(
-        "render",
-        "encode the ready record",
-        lambda: encode_deliveries([(d, b"") for d in deliveries]),
-    )
-    rows = timed(
-        "render",
-        "make the event's row",
-        lambda: [event_row(Kind.RENDERED, d, at_ms=NOW_MS, facts={"rcpts": 1}) for d in deliveries],
-    )
-    timed("render", "append both durably", lambda: append([*ready, *rows]))
-    timed("dispatch", "decode the ready record", lambda: decode_deliveries(ready))
-    timed("dispatch", "append an outcome durably", lambda: append(rows))
-    log.close()
+    return [one[0] for one in compose_messages(drafts) if isinstance(one, list)]
+
+
+def sign(messages: Sequence[bytes], by: Signer) -> list[bytes]:
+    signed = sign_messages([(message, by, START_MS // 1000) for message in messages])
+    return [one for one in signed if isinstance(one, bytes)]
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        stages(Path(folder))
+        Stages(Path(folder)).run()
 
 
 if __name__ == "__main__":
