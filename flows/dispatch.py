@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
@@ -21,6 +22,7 @@ from connectors.log.settling import FlowSpec, Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink
 from connectors.smtp.bridge import SmtpBridge, Timers
 from connectors.smtp.io import DecisionsSink, RepliesSource
+from connectors.smtp.leases import Leases
 from flows.operators.lane import Lane, LanePorts
 from flows.operators.read import ReadDeliveries
 from sealwax import clock, config
@@ -87,11 +89,13 @@ def flow() -> Dataflow:
     process = FlowProcess(NAME, settings.data_dir, settings.log)
     settling = Settling(process.log, spec(), process.numbers)
     writer = OutcomeWriter(settling)
-    bridge = SmtpBridge(writer, settings.routes)
+    leases = Leases(settling, writer, uuid4().hex)
+    bridge = SmtpBridge(writer, settings.routes, leases)
     timers = Timers()
     engine = SmtpEngine(
         settings.smtp,
         on_result=bridge.on_result,
+        on_hanging=bridge.on_hanging,
         may_send=lambda: clock.monotonic() < process.valid_until(),
     )
     lanes = LanePorts(
@@ -112,7 +116,7 @@ def flow() -> Dataflow:
             log=LogSource(settling, process, one_outcome=True),
             replies=RepliesSource(bridge, timers, process),
             acks=AcksSource(settling, process),
-            read=ReadDeliveries(settings.routes.site, _NOT_HELD, writer),
+            read=ReadDeliveries(settings.routes.site, _NOT_HELD, writer, leases),
             lane=lambda: Lane(lanes),
             decisions=DecisionsSink(bridge, engine, writer, process),
             settle=SettleSink(settling),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from connectors.log.port import Committed, Log, TopicPartition
-from connectors.log.settle import Ends, Settler, decode_mark, parse_source_header
+from connectors.log.settle import Ends, Settler, decode_mark, source_of
 from sealwax import clock
 from sealwax.errors import UnreadableRecordError
 from sealwax.model.delivery import Position
@@ -140,8 +140,7 @@ class Settling:
         found: Mapping[TopicPartition, Mapping[int, set[tuple[str, int | None]]]],
     ) -> None:
         for record in self.log.scan(output, start, end):
-            source = next((v for k, v in record.headers if k == "src"), None)
-            parsed = parse_source_header(source) if source else None
+            parsed = source_of(record.headers)
             if parsed is None:
                 continue
             position, rcpt_index = parsed

@@ -78,6 +78,7 @@ class Settings:
             dot_timeout=self.values["smtp_dot_timeout"],
             idle_timeout=self.values["smtp_idle_timeout"],
             drain=self.drain,
+            lease_after=self.values["lease_after"],
         )
 
     @property

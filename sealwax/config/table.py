@@ -153,6 +153,13 @@ SETTINGS = (
         "How long a stop waits for replies to mail that is on the wire; `up` adds 15 s to it.",
     ),
     Setting(
+        "SEALWAX_LEASE_AFTER",
+        kinds.duration("1s", "10m"),
+        "30s",
+        "After it a record of its own stands for an attempt that has no result yet, so that "
+        "nothing waits for it; after a crash such mail is sent again some minutes later.",
+    ),
+    Setting(
         "SEALWAX_PARTITIONS",
         kinds.whole(1, 500),
         "4",

@@ -58,10 +58,13 @@ class Keeper:
 
     # ruff: noqa: ARG002 - aiosmtpd decides what its hooks are given
 
-    def __init__(self, directory: Path, rules: list[Rule], pause_dot_s: float) -> None:
+    def __init__(
+        self, directory: Path, rules: list[Rule], pause_dot_s: float, pauses: int | None
+    ) -> None:
         self._directory = directory
         self._rules = rules
         self._pause_dot_s = pause_dot_s
+        self._pauses = pauses
         self._refused: Counter[tuple[Rule, str]] = Counter()
         self._index = (directory / "index.jsonl").open("a")
         self._kept = sum(1 for _ in directory.glob("*.eml"))
@@ -112,7 +115,7 @@ class Keeper:
             if refusal is not None:
                 return refusal
         file = self._keep(session, envelope)
-        if self._pause_dot_s:
+        if self._pause_dot_s and (self._pauses is None or self._kept <= self._pauses):
             await asyncio.sleep(self._pause_dot_s)
         return f"250 2.0.0 kept as {file}"
 
@@ -152,7 +155,7 @@ def self_signed() -> ssl.SSLContext:
 
 async def serve(arguments: argparse.Namespace) -> None:
     arguments.dir.mkdir(parents=True, exist_ok=True)
-    keeper = Keeper(arguments.dir, arguments.reply, arguments.pause_dot)
+    keeper = Keeper(arguments.dir, arguments.reply, arguments.pause_dot, arguments.pauses)
     tls = self_signed() if arguments.tls else None
     loop = asyncio.get_running_loop()
 
@@ -197,6 +200,7 @@ def main() -> None:
         "PATTERN matches the address; N times for each address, then no more",
     )
     parser.add_argument("--pause-dot", type=float, default=0, help="seconds before the dot's reply")
+    parser.add_argument("--pauses", type=int, help="pause for the first messages only, so many")
     asyncio.run(serve(parser.parse_args()))
 
 
