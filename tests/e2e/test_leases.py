@@ -13,7 +13,7 @@ from tests.support.platform import Platform, running_platform
 from tests.support.sink import Sink, running_sink
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.proof, pytest.mark.timeout(180)]
 
 MAILS = 6
 

@@ -15,7 +15,7 @@ from tests.support.platform import Platform, running_platform
 from tests.support.sink import running_sink
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.proof, pytest.mark.timeout(180)]
 
 HEALTHY = 1_000
 BATCH = 50
