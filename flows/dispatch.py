@@ -18,6 +18,7 @@ from bytewax.outputs import Sink
 from connectors.flow_process import FlowProcess
 from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import TopicPartition
+from connectors.log.retention import Kept, Retention
 from connectors.log.settling import FlowSpec, Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink
 from connectors.smtp.bridge import SmtpBridge, Timers
@@ -34,6 +35,13 @@ NAME = "dispatch"
 _SHARES = dict.fromkeys(topics.READY, 5) | dict.fromkeys(topics.RETRY, 1)
 _OUTPUTS = (topics.EVENTS, topics.DEAD, *topics.RETRY)
 _NOT_HELD = {topic: topics.DELAY_OF[topic] for topic in topics.READ_AT_ONCE}
+# A lease looks for the outcome of its attempt for as long as an attempt may last, and longer.
+_LEASE_MS = 2 * 3_600_000
+KEPT = dict.fromkeys(topics.READY, Kept(sources=(NAME,), read_back_whole=("render",))) | (
+    dict.fromkeys(
+        topics.RETRY, Kept(sources=(NAME, "analytics"), read_back=(NAME,), least_ms=_LEASE_MS)
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,9 @@ def flow() -> Dataflow:
     process.on_drain(engine.drain)
     process.in_flight(lambda: bridge.busy)
     process.on_close(settling.close)
+    retention = Retention(process.log, process.numbers, KEPT, settling.commit_floors)
+    process.on_close(retention.close)
+    retention.start()
     process.on_close(engine.close)
     return build(
         Ports(

@@ -189,6 +189,12 @@ class Settler:
             self._committed = None
 
     @property
+    def floor(self) -> Ends | None:
+        """Where a start would read the outputs back from, as last committed; None before that."""
+        with self._lock:
+            return decode_mark(self._committed.metadata) if self._committed else None
+
+    @property
     def marks(self) -> int:
         """How many marks wait for the watermark to pass."""
         return len(self._marks)

@@ -23,6 +23,14 @@ _MAX_MARKS_BEHIND = 1_000
 logger = structlog.get_logger(__name__)
 
 
+def read_back_group(flow: str, number: int) -> str:
+    """The group whose positions say how far back a start of the flow reads its outputs.
+
+    Of its source partitions of one number, since processes own numbers.
+    """
+    return f"{flow}.readback.{number}"
+
+
 @dataclass(frozen=True, slots=True)
 class FlowSpec:
     """What a flow reads and where its outcomes go.
@@ -83,6 +91,17 @@ class Settling:
             max(1, self.spec.window_records * share // number),
             max(1, self.spec.window_bytes * share // number),
         )
+
+    def commit_floors(self) -> None:
+        """Commits, durably, how far back a start would read the outputs: retention goes by it."""
+        self._commit(durable=True)
+        for number, outputs in self._outputs.items():
+            floors = [s.floor for tp, s in self._settlers.items() if tp.partition == number]
+            known = [floor for floor in floors if floor is not None]
+            if len(known) == len(floors):
+                lowest = [min(ends) for ends in zip(*known, strict=True)]
+                positions = {tp: Committed(end) for tp, end in zip(outputs, lowest, strict=True)}
+                self.log.commit(read_back_group(self.spec.name, number), positions, durable=True)
 
     def close(self) -> None:
         """Commits what is settled, durably. Idempotent."""

@@ -62,6 +62,16 @@ class Settings:
         return _ms(self.values[f"give_up_{stream}"])
 
     @property
+    def events_kept_ms(self) -> int:
+        """How long events stay in the log at least."""
+        return _ms(self.values["events_kept"])
+
+    @property
+    def dead_kept_ms(self) -> int:
+        """How long dead records stay in the log at least."""
+        return _ms(self.values["dead_kept"])
+
+    @property
     def lane(self) -> LaneSettings:
         """The limits of a site."""
         return LaneSettings(self.values["connections_per_site"], self.values["rate_per_site"])
