@@ -71,7 +71,7 @@ def flow() -> Dataflow:
         for n in process.numbers
     ]
     positions = repair(process.log, clickhouse.client(), sources, bury)
-    retention = Retention(process.log, process.numbers, kept(settings))
+    retention = Retention(process.log, process.numbers, kept(settings), settings.disk_is_low)
     process.on_close(retention.close)
     retention.start()
     server = AnalyticsServer(settings.analytics_socket, clickhouse.runner)

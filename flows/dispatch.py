@@ -118,7 +118,9 @@ def flow() -> Dataflow:
     process.on_drain(engine.drain)
     process.in_flight(lambda: bridge.busy)
     process.on_close(settling.close)
-    retention = Retention(process.log, process.numbers, KEPT, settling.commit_floors)
+    retention = Retention(
+        process.log, process.numbers, KEPT, settings.disk_is_low, settling.commit_floors
+    )
     process.on_close(retention.close)
     retention.start()
     process.on_close(engine.close)

@@ -106,7 +106,9 @@ def flow() -> Dataflow:
     process.in_flight(lambda: bool(writer.pending))
     process.on_close(store.close)
     process.on_close(settling.close)
-    retention = Retention(process.log, process.numbers, KEPT, settling.commit_floors)
+    retention = Retention(
+        process.log, process.numbers, KEPT, settings.disk_is_low, settling.commit_floors
+    )
     process.on_close(retention.close)
     retention.start()
     return build(

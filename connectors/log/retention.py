@@ -10,8 +10,9 @@ from connectors.log.port import Log, TopicPartition
 from connectors.log.settling import read_back_group
 from sealwax import clock
 
-# Nothing is urgent: whole segments go, and a segment is worth minutes.
+# Nothing is urgent while there is room: whole segments go, and a segment is worth minutes.
 _EVERY_S = 60.0
+_LOOK_EVERY_S = 2.0
 
 logger = structlog.get_logger(__name__)
 
@@ -68,19 +69,29 @@ def first_since(log: Log, tp: TopicPartition, stamp_ms: int, below: int) -> int:
 
 
 class Retention:
-    """Deletes from some topics, each minute, what all their groups are past."""
+    """Deletes from some topics what all their groups are past: each minute, or at once in need."""
 
     def __init__(
         self,
         log: Log,
         numbers: Sequence[int],
         kept: Mapping[str, Kept],
+        in_need: Callable[[], bool],
         before: Callable[[], None] = lambda: None,
     ) -> None:
-        """Takes the partition numbers of this process, and what to call before each round."""
+        """Starts nothing yet.
+
+        Args:
+            log: The log.
+            numbers: The partition numbers of this process.
+            kept: By topic, how long its records are kept.
+            in_need: Whether the disk is so full that every look is a round.
+            before: Called before each round.
+        """
         self._log = log
         self._numbers = tuple(numbers)
         self._kept = kept
+        self._in_need = in_need
         self._before = before
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
@@ -105,9 +116,12 @@ class Retention:
                     self._log.delete_before(tp, below)
 
     def _run(self) -> None:
-        while not self._ended.wait(_EVERY_S):
+        ran_at = clock.monotonic()
+        while not self._ended.wait(_LOOK_EVERY_S):
             try:
-                self.run_once()
+                if clock.monotonic() - ran_at >= _EVERY_S or self._in_need():
+                    self.run_once()
+                    ran_at = clock.monotonic()
             except Exception:
                 # The log is away or full: what may go goes a round later.
                 logger.exception("retention failed, tried again")

@@ -120,6 +120,10 @@ class Settings:
         there = next(p for p in (self.data_dir, *self.data_dir.parents) if p.exists())
         return max(_LEAST_FREE_BYTES, int(shutil.disk_usage(there).total * _LEAST_FREE_SHARE))
 
+    def disk_is_low(self) -> bool:
+        """Whether no mail is accepted any more."""
+        return shutil.disk_usage(self.data_dir).free < self.min_free_bytes
+
     @property
     def relational(self) -> "RelationalSettings":
         """The relational store."""

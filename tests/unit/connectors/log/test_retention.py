@@ -18,6 +18,7 @@ from sealwax import clock
 from sealwax.model import topics
 from sealwax.model.delivery import Position
 from tests.support.lifecycle import Running
+from tests.support.waiting import wait_until
 
 READY = topics.ready(topics.Stream.TRANSACTIONAL)
 SOURCE = TopicPartition(READY, 0)
@@ -71,7 +72,7 @@ def test_segments_that_everybody_is_past_are_unlinked_and_the_rest_is_read_as_be
     fill(log, 40, EVENTS)
     fill(log, 1, TopicPartition(topics.EVENTS, 1))
     before = len(list_segments(tmp_path / "log" / topics.EVENTS))
-    retention = Retention(log, [0, 1], {topics.EVENTS: Kept(sources=("a",))})
+    retention = Retention(log, [0, 1], {topics.EVENTS: Kept(sources=("a",))}, bool)
     for number, offset in ((0, 30), (1, 1)):
         commit(log, "a", TopicPartition(topics.EVENTS, number), offset)
     retention.run_once()
@@ -84,7 +85,7 @@ def test_what_is_younger_than_its_least_time_stays(log, monkeypatch):
     fill(log, 5, EVENTS)
     appended_ms = clock.now_ms()
     commit(log, "a", EVENTS, 5)
-    retention = Retention(log, [0], {topics.EVENTS: Kept(sources=("a",), least_ms=HOUR_MS)})
+    retention = Retention(log, [0], {topics.EVENTS: Kept(sources=("a",), least_ms=HOUR_MS)}, bool)
     retention.run_once()
     assert log.start_offset(EVENTS) == 0
     monkeypatch.setattr(clock, "now_ms", lambda: appended_ms + HOUR_MS + 1)
@@ -106,7 +107,7 @@ def test_a_start_finds_all_that_it_reads_back_after_a_deletion(log):
     settling.settler(SOURCE).settle([0, 1, 2])
     settling.commit_floors()
     kept = {READY: Kept(("flow",)), topics.EVENTS: Kept(read_back=("flow",))}
-    Retention(log, [0], kept).run_once()
+    Retention(log, [0], kept, bool).run_once()
     settling.close()
     assert log.start_offset(SOURCE) == 3
     again = Settling(log, SPEC, [0])
@@ -114,6 +115,15 @@ def test_a_start_finds_all_that_it_reads_back_after_a_deletion(log):
     assert [item.record.offset for item in partition.next_batch()] == [3, *range(5, 10)]
     partition.close()
     again.close()
+
+
+def test_in_need_a_round_comes_at_once(log):
+    fill(log, 5, EVENTS)
+    commit(log, "a", EVENTS, 5)
+    retention = Retention(log, [0], {topics.EVENTS: Kept(sources=("a",))}, lambda: True)
+    retention.start()
+    wait_until(lambda: log.start_offset(EVENTS) == 5, 10, "a round")
+    retention.close()
 
 
 @given(
