@@ -66,11 +66,6 @@ def cpu_s(platform: Platform) -> dict[str, float]:
     return used
 
 
-def peak_mb(platform: Platform, name: str) -> float:
-    status = Path(f"/proc/{platform.pid(name)}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
-
-
 def sink(kind: str, address: str, folder: Path) -> "subprocess.Popen[bytes]":
     if kind == "smtp-sink":
         program = shutil.which("smtp-sink", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -99,7 +94,7 @@ def throughput(platform: Platform, seconds: float) -> float:
     print(f"{'process':<10} {'CPU us/mail':>12} {'budget':>8} {'peak MB':>8}")
     for name in NAMES:
         per_mail = (cpu_after[name] - cpu_before[name]) / max(1, mails) * 1e6
-        print(f"{name:<10} {per_mail:>12.0f} {BUDGET_US[name]:>8} {peak_mb(platform, name):>8.0f}")
+        print(f"{name:<10} {per_mail:>12.0f} {BUDGET_US[name]:>8} {platform.peak_mb(name):>8}")
     wait_until(lambda: delivered(platform) >= feeder.accepted, 120, "the rest to be delivered")
     return mails / took
 

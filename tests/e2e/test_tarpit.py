@@ -1,10 +1,6 @@
 """A site that accepts connections and never says a word: it holds up nobody else."""
 
-import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +9,7 @@ from sealwax.model import topics
 from tests.support.log_view import unsettled
 from tests.support.platform import Platform, running_platform
 from tests.support.sink import running_sink
+from tests.support.tarpit import tarpit
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.proof, pytest.mark.timeout(180)]
@@ -22,37 +19,6 @@ BATCH = 50
 LOAD_S = 15.0
 STUCK = 60
 SESSIONS = 5
-
-
-class Tarpit:
-    """Accepts, reads and never answers."""
-
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self.connections: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                self.connections.append(self._listener.accept()[0])
-            except OSError:
-                return
-
-    def close(self) -> None:
-        self._listener.close()
-        for connection in self.connections:
-            connection.close()
-
-
-@contextmanager
-def tarpit() -> Iterator[Tarpit]:
-    made = Tarpit()
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def email(to: str) -> dict[str, str]:

@@ -6,12 +6,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from sealwax.store.processes import NAMES
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -91,6 +92,19 @@ class Platform:
             self._up.kill()
             self._up.wait()
 
+    def kill(self) -> None:
+        """kill -9 of everything, as when the machine loses its power."""
+        pids = [self.pid(name) for name in NAMES]
+        self.kill_supervisor()
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def peak_mb(self, process: str) -> int:
+        """The most memory that one of the four processes ever had, in MB."""
+        status = Path(f"/proc/{self.pid(process)}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) >> 10
+
     def command(self, *arguments: str) -> str:
         """What a command prints; it must succeed."""
         run = subprocess.run(
@@ -135,12 +149,14 @@ class Platform:
 
 
 @contextmanager
-def running_platform(data_dir: Path, settings: Mapping[str, str]) -> Iterator[Platform]:
-    """A platform with the domain acme.test, stopped at the end."""
+def running_platform(
+    data_dir: Path, settings: Mapping[str, str], domain: str = "acme.test"
+) -> Iterator[Platform]:
+    """A platform with a domain, stopped at the end."""
     platform = Platform(data_dir, settings)
     try:
         platform.start()
-        platform.command("domains", "add", "acme.test", "--trusted")
+        platform.command("domains", "add", domain, "--trusted")
         yield platform
     finally:
         platform.stop()

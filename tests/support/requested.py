@@ -14,6 +14,8 @@ from sealwax.model import topics
 from sealwax.model.email_id import email_id
 from sealwax.store.relational import RelationalSettings, open_store, sqlite_url
 
+_AT_ONCE = 5_000
+
 
 def append_requests(data_dir: Path, count: int) -> list[str]:
     """Appends `count` emails of the default tenant, from acme.test to ten domains; their ids."""
@@ -49,6 +51,9 @@ def append_requests(data_dir: Path, count: int) -> list[str]:
         partition = crc32(f"{tenant}{i}".encode()) % log.partitions(topic)
         entries.append(Entry(partition, tenant.encode(), value, headers))
         ids.append(ident)
+        if len(entries) == _AT_ONCE:
+            log.append_wait(topic, entries)
+            entries.clear()
     log.append_wait(topic, entries)
     log.close()
     store.close()
