@@ -18,7 +18,7 @@ from flows.operators.waiting import Waiting, WaitingQueue
 from sealwax.model.event import Cause, Kind, Wait
 from sealwax.policy.delay import IN_MEMORY_MS
 from sealwax.policy.lane import LaneSettings, grant
-from sealwax.policy.parking import next_slot, per_minute, slot_start_ms
+from sealwax.policy.parking import next_slot, per_minute, slot_room, slot_start_ms
 from sealwax.policy.retry import Bounce, Expire, Retry, RetrySettings, fate_of
 
 # A lane with nothing to remember is let go of after this.
@@ -169,9 +169,8 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         if oldest_ms is None or now_ms - oldest_ms < longest_ms or self._ports.stalled():
             return
         busy_since_ms = mono_ms - (now_ms - oldest_ms)
-        room = per_minute(self._ended_ms, busy_since_ms=busy_since_ms, now_ms=mono_ms)
-        if room is None:
-            room = self._settings.connections  # one a minute and session, as the slowest of hosts
+        pace = per_minute(self._ended_ms, busy_since_ms=busy_since_ms, now_ms=mono_ms)
+        room = slot_room(pace, self._settings.connections)
         self._planned = {m: n for m, n in self._planned.items() if m * 60_000 >= now_ms}
         while oldest_ms is not None and now_ms - oldest_ms >= longest_ms:
             minute = next_slot(self._planned, per_minute=room, now_ms=now_ms)

@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 
 _SLOT_MS = 60_000
 _FURTHEST_SLOTS = 60
+_AHEAD_OF_PACE = 2
+# Where none has ended yet: one in two seconds for each session, as a host that greets slowly.
+_UNKNOWN_A_SESSION = 30
 
 
 def next_slot(planned: Mapping[int, int], *, per_minute: int, now_ms: int) -> int:
@@ -30,6 +33,19 @@ def next_slot(planned: Mapping[int, int], *, per_minute: int, now_ms: int) -> in
 def slot_start_ms(minute: int, draw: float) -> int:
     """A moment in the minute; `draw` in [0, 1) spreads them over its first ten seconds."""
     return minute * _SLOT_MS + int(draw * 10_000)
+
+
+def slot_room(pace: int | None, connections: int) -> int:
+    """How many messages are planned for a minute.
+
+    More than the lane gets rid of now: one that comes back too early is read once more, one that
+    comes back too late waits while sessions are free.
+
+    Args:
+        pace: Messages that the lane gets rid of in a minute; None where that is not known.
+        connections: Sessions that it may have.
+    """
+    return connections * _UNKNOWN_A_SESSION if pace is None else pace * _AHEAD_OF_PACE
 
 
 def per_minute(ended_ms: Sequence[float], *, busy_since_ms: float, now_ms: float) -> int | None:

@@ -191,7 +191,9 @@ def test_parked_messages_come_back_at_the_pace_at_which_the_lane_gets_rid_of_the
     minutes = [p.not_before_ms // 60_000 for p in parked if isinstance(p, Postpone)]
     assert len(minutes) == 127
     assert minutes == sorted(minutes)
-    assert max(Counter(minutes).values()) == 13  # two in the nine seconds since the first ended
+    assert (
+        max(Counter(minutes).values()) == 26
+    )  # twice the pace: 2 in the 9 s since the first ended
 
 
 def test_the_pace_of_idle_minutes_before_a_burst_does_not_count():
@@ -214,7 +216,7 @@ def test_a_site_that_is_slow_to_answer_at_all_does_not_hold_its_mail_for_an_hour
     bench.give(*(queued(i) for i in range(120)))
     parked = [p for p in bench.after(10_000) if isinstance(p, Postpone)]
     assert len(parked) == 100
-    assert max(p.not_before_ms for p in parked) <= bench.clock.ms + 6 * 60_000
+    assert max(p.not_before_ms for p in parked) <= bench.clock.ms + 2 * 60_000
 
 
 def test_a_lane_with_something_in_a_session_is_never_let_go_of():
