@@ -62,6 +62,11 @@ class Settings:
         return _ms(self.values[f"give_up_{stream}"])
 
     @property
+    def keep_idempotency_keys_ms(self) -> int:
+        """How long an Idempotency-Key is kept."""
+        return _ms(self.values["keep_idempotency_keys"])
+
+    @property
     def lane(self) -> LaneSettings:
         """The limits of a site."""
         return LaneSettings(self.values["connections_per_site"], self.values["rate_per_site"])
