@@ -16,6 +16,8 @@ from connectors.log.port import Log, TopicPartition
 from connectors.log.settling import FlowSpec, Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink
 from flows.operators.intake import Intake
+from flows.operators.once import OncePerRequest
+from flows.operators.patience import Patient
 from flows.operators.render import RenderPorts, RenderRequests
 from sealwax import clock, config
 from sealwax.config import Settings
@@ -81,6 +83,7 @@ def render_ports(settings: Settings, store: Store, log: Log) -> RenderPorts:
             incarnation=log.incarnation,
             limits=SubmissionLimits(),
         ),
+        once=OncePerRequest(store.claim_for_records, settings.keep_idempotency_keys_ms),
         keyring=Keyring(
             lambda tenant, domain: (
                 store.signing_keys(tenant, domain) if store.usable_domain(tenant, domain) else ()
@@ -99,6 +102,7 @@ def flow() -> Dataflow:
     settings = config.start(NAME)
     process = FlowProcess(NAME, settings.data_dir, settings.log)
     store = open_store(settings.relational)
+    rendering = RenderRequests(render_ports(settings, store, process.log))
     settling = Settling(process.log, spec(process.log), process.numbers)
     writer = OutcomeWriter(settling)
     process.in_flight(lambda: bool(writer.pending))
@@ -108,7 +112,7 @@ def flow() -> Dataflow:
         Ports(
             log=LogSource(settling, process, one_outcome=False),
             acks=AcksSource(settling, process),
-            render=RenderRequests(render_ports(settings, store, process.log)),
+            render=Patient(rendering, process.stopped_within),
             outcomes=AppendSink(writer),
             settle=SettleSink(settling),
         )

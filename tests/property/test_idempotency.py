@@ -117,7 +117,8 @@ class World:
     def claim(
         self, name: str, payload: bytes, email_id: str, record: Record, keep_ms: int
     ) -> object:
-        wanted = TakeForRecord(name, payload, email_id, record.position, record.stamp_ms, keep_ms)
+        stamp_ms = max(record.stamp_ms, self.begun_ms[email_id])
+        wanted = TakeForRecord(name, payload, email_id, record.position, stamp_ms, keep_ms)
         fate, self.claims[name] = take_for_record(self.claims.get(name), wanted)
         return fate
 
