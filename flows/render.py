@@ -9,6 +9,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
+from connectors.claim_expiry import ClaimExpiry
 from connectors.flow_process import FlowProcess
 from connectors.log.append import AppendSink
 from connectors.log.outcomes import OutcomeWriter
@@ -105,8 +106,10 @@ def flow() -> Dataflow:
     rendering = RenderRequests(render_ports(settings, store, process.log))
     settling = Settling(process.log, spec(process.log), process.numbers)
     writer = OutcomeWriter(settling)
+    expiry = ClaimExpiry(process.log, NAME, topics.REQUESTED, store.delete_claims)
     process.in_flight(lambda: bool(writer.pending))
     process.on_close(store.close)
+    process.on_close(expiry.close)
     process.on_close(settling.close)
     return build(
         Ports(

@@ -200,7 +200,8 @@ def take_for_record(found: Claim | None, wanted: TakeForRecord) -> tuple[Fate, C
         return Render(wanted.email_id), own
     if found.source == wanted.source:
         return Render(wanted.email_id), found
-    if wanted.stamp_ms + wanted.keep_ms <= found.claimed_at_ms:
+    begun_ms = found.expires_at_ms - wanted.keep_ms
+    if wanted.stamp_ms + wanted.keep_ms <= begun_ms:
         # Its own claim expired and went to a later request while render was down: no duplicate.
         return Render(wanted.email_id), found
     if found.payload_hash != wanted.payload_hash:

@@ -62,7 +62,8 @@ class World:
     claims: dict[str, Claim | None] = field(default_factory=dict)
     log: list[Record] = field(default_factory=list)
     settled: int = 0
-    rendered: dict[str, set[Position]] = field(default_factory=dict)
+    mails: list[Position] = field(default_factory=list)
+    rendered: dict[str, set[Position]] = field(default_factory=dict)  # email -> by which record
     # (time, payload, ids) of each 202
     promised: list[tuple[int, bytes, tuple[str, ...]]] = field(default_factory=list)
     begun_ms: dict[str, int] = field(default_factory=dict)  # email -> when it was first asked for
@@ -100,8 +101,12 @@ class World:
             return
         if isinstance(fate, Render):
             self.rendered.setdefault(fate.email_id, set()).add(record.position)
+            self.mails.append(record.position)
         elif isinstance(fate, Duplicate):
-            assert fate.of in self.rendered[fate.email_id]  # the log is read in order
+            assert fate.of in self.mails  # the log is read in order
+            # Mostly it has that id. A producer's record that met the API's claim, was not rendered
+            # for a day and then found the key with a later request has its own.
+            self.rendered.setdefault(fate.email_id, set()).add(fate.of)
         self.settled += 1
 
     def fate_of(self, record: Record) -> Render | Duplicate | OtherPayload:
@@ -157,6 +162,7 @@ def test_what_was_promised_is_rendered_once(moves):
     for _, _, ids in world.promised:
         assert len(world.rendered.get(ids[0], ())) == 1
     assert all(len(positions) == 1 for positions in world.rendered.values())
+    assert len(world.mails) == len(set(world.mails))
 
 
 @given(moves=steps)
@@ -174,9 +180,8 @@ def test_two_emails_of_one_key_are_a_claims_life_apart_and_an_email_has_one_payl
 @given(moves=steps)
 def test_a_producers_record_is_rendered_unless_its_key_was_used_within_its_life(moves):
     world = played([move for move in moves if move[0] != "request"])
-    rendered = {position for positions in world.rendered.values() for position in positions}
     owner_ms = -KEEP_MS
     for record in world.log:
         fresh = record.stamp_ms >= owner_ms + KEEP_MS
-        assert (record.position in rendered) == fresh
+        assert (record.position in world.mails) == fresh
         owner_ms = record.stamp_ms if fresh else owner_ms

@@ -239,7 +239,7 @@ class Store:
         """Takes claims for records that are to be rendered, in order and in one transaction."""
         return self._claiming(lambda connection: claims.take_for_records(connection, wanted))
 
-    def delete_claims(self, before_ms: int, *, most: int) -> int:
+    def delete_claims(self, before_ms: int, most: int) -> int:
         """Deletes at most so many claims that expired before then; how many."""
         with self._writing() as connection:
             return claims.delete_expired(connection, before_ms, most)

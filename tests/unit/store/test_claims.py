@@ -131,12 +131,12 @@ def test_expired_claims_are_deleted_oldest_first_and_not_more_than_asked(store):
     store.claim_for_records(
         [for_record(FIRST, name=name, stamp_ms=n) for n, name in enumerate(names)]
     )
-    assert store.delete_claims(DAY_MS, most=10) == 0
-    assert store.delete_claims(DAY_MS + 4, most=3) == 3
-    assert store.delete_claims(DAY_MS + 4, most=3) == 1
+    assert store.delete_claims(DAY_MS, 10) == 0
+    assert store.delete_claims(DAY_MS + 4, 3) == 3
+    assert store.delete_claims(DAY_MS + 4, 3) == 1
     left = [store.look_at_claim(name, ONE) for name in names]
     assert left == [Unclaimed()] * 5  # of which the last is expired and not yet deleted
-    assert store.delete_claims(DAY_MS + 5, most=3) == 1
+    assert store.delete_claims(DAY_MS + 5, 3) == 1
 
 
 @pytest.mark.parametrize(
