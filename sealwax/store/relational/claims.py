@@ -14,6 +14,13 @@ Write = Take | Finish | GiveUp
 
 # Below the number of variables that every SQLite takes in a statement.
 _NAMES = 500
+# The rows' locks order writers on PostgreSQL; on SQLite the transaction's own lock does.
+_FOUND = (
+    select(CLAIMS)
+    .where(CLAIMS.c.claim.in_(bindparam("names", expanding=True)))
+    .order_by(CLAIMS.c.claim)
+    .with_for_update()
+)
 _CHANGED = (
     update(CLAIMS)
     .where(CLAIMS.c.claim == bindparam("name"))
@@ -81,13 +88,7 @@ def _load(connection: Connection, names: Iterable[str]) -> dict[str, Claim]:
     unique = sorted(set(names))
     found: dict[str, Claim] = {}
     for first in range(0, len(unique), _NAMES):
-        # The rows' locks order writers on PostgreSQL; on SQLite the transaction's own lock does.
-        rows = connection.execute(
-            select(CLAIMS)
-            .where(CLAIMS.c.claim.in_(unique[first : first + _NAMES]))
-            .order_by(CLAIMS.c.claim)
-            .with_for_update()
-        )
+        rows = connection.execute(_FOUND, {"names": unique[first : first + _NAMES]})
         found.update((row.claim, _claim(row)) for row in rows)
     return found
 
