@@ -21,7 +21,7 @@ from sealwax.model.tenant import (
 from sealwax.policy.idempotency import Fate, Looked, TakeForRecord, Taken
 from sealwax.store.relational import claims, dkim_keys, domains, keys, templates
 from sealwax.store.relational.domains import NewDomain, domain_name
-from sealwax.store.relational.engine import AWAY, WRITES, reason_away
+from sealwax.store.relational.engine import AWAY, WRITES, reason_away, turn
 from sealwax.store.relational.errors import StoreAwayError, TenantIdError, UnknownTenantError
 from sealwax.store.relational.tables import TENANT
 from sealwax.store.secrets import MasterKey
@@ -241,17 +241,18 @@ class Store:
 
     def delete_claims(self, before_ms: int, most: int) -> int:
         """Deletes at most so many claims that expired before then; how many."""
-        with self._writing() as connection:
-            return claims.delete_expired(connection, before_ms, most)
+        return self._claiming(lambda connection: claims.delete_expired(connection, before_ms, most))
 
     def _claiming(self, write: Callable[[Connection], T]) -> T:
         try:
-            with self._writing() as connection:
-                return write(connection)
+            return self._write_in_turn(write)
         except IntegrityError:
             # On PostgreSQL another process may have taken one of them meanwhile: now it is there.
-            with self._writing() as connection:
-                return write(connection)
+            return self._write_in_turn(write)
+
+    def _write_in_turn(self, write: Callable[[Connection], T]) -> T:
+        with turn(self._engine), self._writing() as connection:
+            return write(connection)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
