@@ -14,6 +14,7 @@ from connectors.flow_process import FlowProcess
 from connectors.log.append import AppendSink
 from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import Log, TopicPartition
+from connectors.log.retention import Kept, Retention
 from connectors.log.settling import FlowSpec, Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink
 from flows.operators.intake import Intake
@@ -28,6 +29,7 @@ from sealwax.model import topics
 from sealwax.store.relational import Store, open_store
 
 NAME = "render"
+KEPT = dict.fromkeys(topics.REQUESTED, Kept(sources=(NAME,)))
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def render_ports(settings: Settings, store: Store, log: Log) -> RenderPorts:
             incarnation=log.incarnation,
             limits=SubmissionLimits(),
         ),
-        once=OncePerRequest(store.claim_for_records, settings.keep_idempotency_keys_ms),
+        once=OncePerRequest(store.claim_for_records, settings.idempotency_keys_kept_ms),
         keyring=Keyring(
             lambda tenant, domain: (
                 store.signing_keys(tenant, domain) if store.usable_domain(tenant, domain) else ()
@@ -111,6 +113,11 @@ def flow() -> Dataflow:
     process.on_close(store.close)
     process.on_close(expiry.close)
     process.on_close(settling.close)
+    retention = Retention(
+        process.log, process.numbers, KEPT, settings.disk_is_low, settling.commit_floors
+    )
+    process.on_close(retention.close)
+    retention.start()
     return build(
         Ports(
             log=LogSource(settling, process, one_outcome=False),

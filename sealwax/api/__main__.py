@@ -50,7 +50,7 @@ async def _run(settings: Settings) -> None:
             store,
             analytics,
             processes,
-            keep_idempotency_keys_ms=settings.keep_idempotency_keys_ms,
+            idempotency_keys_kept_ms=settings.idempotency_keys_kept_ms,
         )
 
         def ready() -> None:

@@ -72,7 +72,7 @@ def make_services(
     analytics: Analytics,
     processes: ProcessFiles,
     *,
-    keep_idempotency_keys_ms: int,
+    idempotency_keys_kept_ms: int,
 ) -> Services:
     """Services over these stores. Must be called on the event loop that serves."""
     limits = SubmissionLimits()
@@ -82,7 +82,7 @@ def make_services(
         limits=limits,
         auth=Authenticator(store),
         acceptor=acceptor,
-        keyed=KeyedAcceptor(acceptor, Claims(store), keep_idempotency_keys_ms),
+        keyed=KeyedAcceptor(acceptor, Claims(store), idempotency_keys_kept_ms),
         reader=EmailReader(log, store, analytics, recent),
         analytics=analytics,
         store=store,

@@ -62,9 +62,19 @@ class Settings:
         return _ms(self.values[f"give_up_{stream}"])
 
     @property
-    def keep_idempotency_keys_ms(self) -> int:
+    def idempotency_keys_kept_ms(self) -> int:
         """How long an Idempotency-Key is kept."""
-        return _ms(self.values["keep_idempotency_keys"])
+        return _ms(self.values["idempotency_keys_kept"])
+
+    @property
+    def events_kept_ms(self) -> int:
+        """How long events stay in the log at least."""
+        return _ms(self.values["events_kept"])
+
+    @property
+    def dead_kept_ms(self) -> int:
+        """How long dead records stay in the log at least."""
+        return _ms(self.values["dead_kept"])
 
     @property
     def lane(self) -> LaneSettings:
@@ -83,6 +93,7 @@ class Settings:
             dot_timeout=self.values["smtp_dot_timeout"],
             idle_timeout=self.values["smtp_idle_timeout"],
             drain=self.drain,
+            lease_after=self.values["lease_after"],
         )
 
     @property
@@ -113,6 +124,10 @@ class Settings:
             return least
         there = next(p for p in (self.data_dir, *self.data_dir.parents) if p.exists())
         return max(_LEAST_FREE_BYTES, int(shutil.disk_usage(there).total * _LEAST_FREE_SHARE))
+
+    def disk_is_low(self) -> bool:
+        """Whether no mail is accepted any more."""
+        return shutil.disk_usage(self.data_dir).free < self.min_free_bytes
 
     @property
     def relational(self) -> "RelationalSettings":

@@ -14,7 +14,7 @@ from tests.support.platform import Platform, running_platform
 from tests.support.sink import Sink, running_sink
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.proof, pytest.mark.timeout(900)]
 
 MAILS = 1_000
 SOAK_MAILS = 10_000
@@ -23,8 +23,8 @@ KILLS = 3
 
 
 @pytest.fixture
-def mails(request: pytest.FixtureRequest) -> int:
-    return SOAK_MAILS if request.config.getoption("--soak", default=False) else MAILS
+def mails(soak: bool) -> int:
+    return SOAK_MAILS if soak else MAILS
 
 
 @pytest.fixture
