@@ -57,6 +57,10 @@ class FlowProcess:
         """Whether the process was asked to stop."""
         return self._asked.is_set()
 
+    def stopped_within(self, seconds: float) -> bool:
+        """Waits so long, or until the process is asked to stop; whether it was."""
+        return self._asked.wait(seconds)
+
     def quiet(self, seconds: float) -> bool:
         """Whether the process drains and nothing has been in flight for that long."""
         now = clock.monotonic()

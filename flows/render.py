@@ -9,6 +9,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
+from connectors.claim_expiry import ClaimExpiry
 from connectors.flow_process import FlowProcess
 from connectors.log.append import AppendSink
 from connectors.log.outcomes import OutcomeWriter
@@ -17,6 +18,8 @@ from connectors.log.retention import Kept, Retention
 from connectors.log.settling import FlowSpec, Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink
 from flows.operators.intake import Intake
+from flows.operators.once import OncePerRequest
+from flows.operators.patience import Patient
 from flows.operators.render import RenderPorts, RenderRequests
 from sealwax import clock, config
 from sealwax.config import Settings
@@ -83,6 +86,7 @@ def render_ports(settings: Settings, store: Store, log: Log) -> RenderPorts:
             incarnation=log.incarnation,
             limits=SubmissionLimits(),
         ),
+        once=OncePerRequest(store.claim_for_records, settings.idempotency_keys_kept_ms),
         keyring=Keyring(
             lambda tenant, domain: (
                 store.signing_keys(tenant, domain) if store.usable_domain(tenant, domain) else ()
@@ -101,10 +105,13 @@ def flow() -> Dataflow:
     settings = config.start(NAME)
     process = FlowProcess(NAME, settings.data_dir, settings.log)
     store = open_store(settings.relational)
+    rendering = RenderRequests(render_ports(settings, store, process.log))
     settling = Settling(process.log, spec(process.log), process.numbers)
     writer = OutcomeWriter(settling)
+    expiry = ClaimExpiry(process.log, NAME, topics.REQUESTED, store.delete_claims)
     process.in_flight(lambda: bool(writer.pending))
     process.on_close(store.close)
+    process.on_close(expiry.close)
     process.on_close(settling.close)
     retention = Retention(
         process.log, process.numbers, KEPT, settings.disk_is_low, settling.commit_floors
@@ -115,7 +122,7 @@ def flow() -> Dataflow:
         Ports(
             log=LogSource(settling, process, one_outcome=False),
             acks=AcksSource(settling, process),
-            render=RenderRequests(render_ports(settings, store, process.log)),
+            render=Patient(rendering, process.stopped_within),
             outcomes=AppendSink(writer),
             settle=SettleSink(settling),
         )

@@ -10,6 +10,7 @@ from connectors.log.port import Record
 from connectors.log.source import SourceItem
 from sealwax.mail.grant import grant_holds
 from sealwax.mail.submission import SubmissionError, SubmissionLimits, read_submission
+from sealwax.model.claim import email_claim, is_idempotency_key, key_claim
 from sealwax.model.delivery import Position
 from sealwax.model.email_id import email_id
 from sealwax.model.submission import Submission
@@ -39,13 +40,28 @@ class RejectedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request whose sender is known and whose fields are right."""
+    """A request whose sender is known and whose fields are right.
+
+    Attributes:
+        source: Its record.
+        stamp_ms: When that was appended.
+        email_id: The API's, or one made of its place in the log.
+        tenant_id: Whose it is.
+        accepted_at_ms: When it was accepted.
+        submission: What it asks for.
+        claim: What must be claimed before it is rendered, since it can stand in the log more than
+            once; empty where it cannot.
+        payload_hash: SHA-256 of the value, where the claim is a producer's key; else empty.
+    """
 
     source: Position
+    stamp_ms: int
     email_id: str
     tenant_id: str
     accepted_at_ms: int
     submission: Submission
+    claim: str
+    payload_hash: bytes
 
 
 class Intake:
@@ -72,8 +88,8 @@ class Intake:
         """
         record = item.record
         source = Position(record.topic, record.partition, record.offset)
-        identity = self._granted(record) or self._by_api_key(record)
-        ident, tenant_id, accepted_at_ms = identity
+        granted = self._granted(record)
+        ident, tenant_id, accepted_at_ms = granted or self._by_api_key(record)
         try:
             submission = read_submission(
                 record.value or b"",
@@ -83,7 +99,21 @@ class Intake:
             )
         except SubmissionError as error:
             raise RejectedError("bad_request", str(error), tenant_id, ident) from error
-        return Request(source, ident, tenant_id, accepted_at_ms, submission)
+        if granted is None:
+            claim, payload_hash = _claim_of_producer(record, tenant_id, ident)
+        else:
+            repeatable = header(record.headers, "repeatable") is not None
+            claim, payload_hash = email_claim(ident) if repeatable else "", b""
+        return Request(
+            source=source,
+            stamp_ms=record.stamp_ms,
+            email_id=ident,
+            tenant_id=tenant_id,
+            accepted_at_ms=accepted_at_ms,
+            submission=submission,
+            claim=claim,
+            payload_hash=payload_hash,
+        )
 
     def _granted(self, record: Record) -> tuple[str, str, int] | None:
         """Id, tenant and time of a record that sealwax itself appended; None for any other."""
@@ -114,3 +144,15 @@ class Intake:
         """The same id each time that the record is read: its stamp, and its place in the log."""
         place = f"{self._incarnation(record.topic)}/{record.partition}/{record.offset}"
         return email_id(record.stamp_ms, hashlib.sha256(place.encode()).digest())
+
+
+def _claim_of_producer(record: Record, tenant_id: str, email_id: str) -> tuple[str, bytes]:
+    """The claim of a producer's Idempotency-Key and the payload's hash; empty without a key."""
+    # HTTP's spelling of the name is any; who writes it so here must not be sent twice either.
+    key = next((v for k, v in record.headers if k.lower() == "idempotency-key"), None)
+    if key is None:
+        return "", b""
+    if not is_idempotency_key(key):
+        detail = "Idempotency-Key: it must have 1 to 256 characters of printable ASCII"
+        raise RejectedError("bad_request", detail, tenant_id, email_id)
+    return key_claim(tenant_id, key.decode("ascii")), hashlib.sha256(record.value or b"").digest()

@@ -12,6 +12,7 @@ from connectors.log.settle import source_header
 from connectors.log.source import SourceItem
 from connectors.records import encode_deliveries, event_row, iso, partition_of, wait_columns
 from flows.operators.intake import Intake, RejectedError, Request
+from flows.operators.once import Decided
 from sealwax.mail.dkim import sign_messages
 from sealwax.mail.keyring import Keyring
 from sealwax.mail.mime import compose_messages, draft
@@ -21,6 +22,7 @@ from sealwax.model.event import Cause, Kind, Wait
 from sealwax.model.submission import Submission
 from sealwax.model.tenant import TemplateVersion
 from sealwax.model.topics import DEAD, EVENTS, Stream, ready
+from sealwax.policy.idempotency import Duplicate
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class RenderPorts:
 
     Attributes:
         intake: Authenticates and reads requests.
+        once: Requests that can come twice -> what becomes of each; see OncePerRequest.
         keyring: Signers of the tenants' domains.
         template: Tenant, template, version -> the template, or None.
         give_up_after_ms: Stream -> how long its mail is tried.
@@ -37,6 +40,7 @@ class RenderPorts:
     """
 
     intake: Intake
+    once: Callable[[Sequence[Request]], Sequence[Decided]]
     keyring: Keyring
     template: Callable[[str, str, int | None], TemplateVersion | None]
     give_up_after_ms: Callable[[Stream], int]
@@ -46,12 +50,17 @@ class RenderPorts:
 
 @dataclass(slots=True)
 class _Work:
-    """One request on its way through the steps; `rejected` ends it."""
+    """One request on its way through the steps; `rejected` or `duplicate` ends it."""
 
     item: SourceItem
     request: Request | None = None
     rejected: RejectedError | None = None
+    duplicate: Duplicate | None = None
     messages: Sequence[bytes] = ()
+
+    @property
+    def open(self) -> bool:
+        return self.rejected is None and self.duplicate is None
 
     def reject(self, reason: str, detail: str) -> None:
         request = self.request
@@ -74,8 +83,9 @@ class RenderRequests:
         works = [_Work(item) for item in items]
         for work in works:
             self._read(work)
-        self._fill_templates([work for work in works if work.rejected is None])
-        self._make_messages([work for work in works if work.rejected is None])
+        self._claim(works)
+        self._fill_templates([work for work in works if work.open])
+        self._make_messages([work for work in works if work.open])
         return [self._outcome(work) for work in works]
 
     def _read(self, work: _Work) -> None:
@@ -83,6 +93,21 @@ class RenderRequests:
             work.request = self._ports.intake.read(work.item)
         except RejectedError as error:
             work.rejected = error
+
+    def _claim(self, works: Sequence[_Work]) -> None:
+        """Ends those that another record stands for; costs nothing where none can come twice."""
+        repeatable = [(w, w.request) for w in works if w.request is not None and w.request.claim]
+        if not repeatable:
+            return
+        decided = self._ports.once([request for _, request in repeatable])
+        for (work, _), one in zip(repeatable, decided, strict=True):
+            match one:
+                case Request():
+                    work.request = one
+                case Duplicate():
+                    work.duplicate = one
+                case RejectedError():
+                    work.rejected = one
 
     def _fill_templates(self, works: Sequence[_Work]) -> None:
         """Replaces subject, html and text by what they become with the request's data."""
@@ -157,6 +182,8 @@ class RenderRequests:
     def _outcome(self, work: _Work) -> Outcome:
         record = work.item.record
         source = Position(record.topic, record.partition, record.offset)
+        if work.duplicate is not None:
+            return Outcome(source, self._deduplication(work, work.duplicate, source))
         if work.rejected is not None or work.request is None:
             return Outcome(source, self._rejection(work, source))
         return Outcome(source, self._deliveries(work, work.request))
@@ -236,6 +263,32 @@ class RenderRequests:
             entry = Entry(source.partition, record.key, orjson.dumps(row), headers)
             entries.append((EVENTS, entry))
         return tuple(entries)
+
+    def _deduplication(
+        self, work: _Work, duplicate: Duplicate, source: Position
+    ) -> tuple[tuple[str, Entry], ...]:
+        """A row at the email that is rendered instead, which says where that one's request is."""
+        if (EVENTS, None) in work.item.done or work.request is None:
+            return ()
+        of = duplicate.of
+        row = {
+            "tenant": work.request.tenant_id,
+            "email_id": duplicate.email_id,
+            "at": iso(self._ports.now_ms()),
+            "kind": Kind.DEDUPLICATED,
+            "stream": work.request.submission.stream,
+            "detail": f"the same request came again at {_text(source)}",
+            "request_topic": of.topic,
+            "request_partition": of.partition,
+            "request_offset": of.offset,
+        }
+        headers = (("src", source_header(source)),)
+        entry = Entry(source.partition, work.item.record.key, orjson.dumps(row), headers)
+        return ((EVENTS, entry),)
+
+
+def _text(position: Position) -> str:
+    return f"{position.topic}/{position.partition}/{position.offset}"
 
 
 def _template_name(submission: Submission) -> str:

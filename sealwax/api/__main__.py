@@ -45,7 +45,13 @@ async def _run(settings: Settings) -> None:
     analytics = SocketAnalytics(settings.analytics_socket)
     try:
         log.create_topics(topics.ALL)
-        services = make_services(log, store, analytics, processes)
+        services = make_services(
+            log,
+            store,
+            analytics,
+            processes,
+            idempotency_keys_kept_ms=settings.idempotency_keys_kept_ms,
+        )
 
         def ready() -> None:
             # What lives as long as the process is left out of collections, which took 50 ms of

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from connectors.log.port import Entry, Log
+from connectors.log.port import Entry, Headers, Log
 from connectors.records import partition_of
 from sealwax import clock
 from sealwax.api.appends import Appends
@@ -21,6 +21,7 @@ from sealwax.errors import SealwaxError
 from sealwax.mail.grant import grant
 from sealwax.mail.submission import SubmissionLimits, read_submission
 from sealwax.model.delivery import Position
+from sealwax.model.email_id import accepted_at_ms
 from sealwax.model.topics import Stream, requested
 from sealwax.store.relational import Store
 
@@ -50,8 +51,16 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """An email that may be appended, and the value of its record."""
+
+    stream: Stream
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class _Request:
-    """An email that may be appended."""
+    """A request to append."""
 
     email_id: str
     topic: str
@@ -84,10 +93,12 @@ class Acceptor:
             StorageFullError, LogClosedError, OSError: It could not be stored.
             StoreAwayError: It could not be checked.
         """
-        request = await self._check(tenant_id, body)
+        checked = await self.check(tenant_id, body)
+        (email_id,) = self.new_ids(1)
+        request = self._request(tenant_id, checked, email_id, ())
         (offset,) = await self._appends.append(request.topic, (request.entry,))
         self._remember(tenant_id, request, offset)
-        return Accepted(request.email_id)
+        return Accepted(email_id)
 
     async def accept_all(
         self, tenant_id: str, bodies: Sequence[bytes | msgspec.Raw]
@@ -98,43 +109,85 @@ class Acceptor:
             StorageFullError, LogClosedError, OSError: Nothing of it could be stored.
             StoreAwayError: It could not be checked; nothing was appended.
         """
-        checked: list[_Request | Refused] = []
+        checked = await self.check_all(tenant_id, bodies)
+        ids = self.new_ids(len(checked))
+        failed = await self.append(tenant_id, checked, ids)
+        streams = {one.stream for one in checked if isinstance(one, Checked)}
+        if failed and len(failed) == len(streams):
+            raise next(iter(failed.values()))
+        return [
+            one if isinstance(one, Refused) else _answer(email_id, failed.get(one.stream))
+            for one, email_id in zip(checked, ids, strict=True)
+        ]
+
+    def new_ids(self, count: int) -> tuple[str, ...]:
+        """Ids of emails that are accepted now."""
+        now_ms = clock.now_ms()
+        return tuple(self._ids.email(now_ms) for _ in range(count))
+
+    async def check_all(
+        self, tenant_id: str, bodies: Sequence[bytes | msgspec.Raw]
+    ) -> list[Checked | Refused]:
+        """Checks the emails of a batch, each alone; raises what is the server's fault."""
+        checked: list[Checked | Refused] = []
         turn_ends = clock.monotonic() + _SLICE_S
         for body in bodies:
             if clock.monotonic() >= turn_ends:
                 await asyncio.sleep(0)  # others have their turn
                 turn_ends = clock.monotonic() + _SLICE_S
             checked.append(await self._check_or_refuse(tenant_id, bytes(body)))
-        by_topic: dict[str, list[_Request]] = defaultdict(list)
-        for request in checked:
-            if isinstance(request, _Request):
-                by_topic[request.topic].append(request)
-        failed: dict[str, Exception] = {}
-        for topic, requests in by_topic.items():
+        return checked
+
+    async def append(
+        self,
+        tenant_id: str,
+        checked: Sequence[Checked | Refused],
+        ids: Sequence[str],
+        headers: Headers = (),
+    ) -> dict[Stream, Exception]:
+        """Appends what was not refused, with one append per stream; durable when this returns.
+
+        Args:
+            tenant_id: Whose emails they are.
+            checked: The emails.
+            ids: The id of each, also of those that were refused.
+            headers: Further headers of every record.
+
+        Returns:
+            What went wrong, by stream: nothing of that stream was appended.
+        """
+        by_stream: dict[Stream, list[_Request]] = defaultdict(list)
+        for one, email_id in zip(checked, ids, strict=True):
+            if isinstance(one, Checked):
+                by_stream[one.stream].append(self._request(tenant_id, one, email_id, headers))
+        failed: dict[Stream, Exception] = {}
+        for stream, requests in by_stream.items():
             try:
-                offsets = await self._appends.append(topic, [r.entry for r in requests])
+                entries = [request.entry for request in requests]
+                offsets = await self._appends.append(_TOPIC_OF[stream], entries)
             except (SealwaxError, OSError) as error:
-                failed[topic] = error
+                failed[stream] = error
                 continue
             for request, offset in zip(requests, offsets, strict=True):
                 self._remember(tenant_id, request, offset)
-        if failed and len(failed) == len(by_topic):
-            raise next(iter(failed.values()))
-        return [
-            request if isinstance(request, Refused) else _answer(request, failed.get(request.topic))
-            for request in checked
-        ]
+        return failed
 
-    async def _check_or_refuse(self, tenant_id: str, body: bytes) -> _Request | Refused:
+    async def _check_or_refuse(self, tenant_id: str, body: bytes) -> Checked | Refused:
         try:
-            return await self._check(tenant_id, body)
+            return await self.check(tenant_id, body)
         except SealwaxError as error:
             problem = problem_of(error).problem
             if problem.status >= 500:  # noqa: PLR2004 - the server's fault, so of the whole batch
                 raise
             return Refused(problem)
 
-    async def _check(self, tenant_id: str, body: bytes) -> _Request:
+    async def check(self, tenant_id: str, body: bytes) -> Checked:
+        """Whatever can be found wrong with an email.
+
+        Raises:
+            ProblemError, SubmissionError: It is refused.
+            StoreAwayError: It could not be checked.
+        """
         now_ms = clock.now_ms()
         submission = read_submission(body, stream_of_topic=None, limits=self._limits, now_ms=now_ms)
         domain = submission.author.domain
@@ -147,28 +200,32 @@ class Acceptor:
             value = self._templates.pin(body, submission.template, template)
         if submission.data is not None:
             check_rendering(submission, template)
-        return self._request(tenant_id, submission.stream, value, now_ms)
+        return Checked(submission.stream, value)
 
-    def _request(self, tenant_id: str, stream: Stream, value: bytes, now_ms: int) -> _Request:
-        ident = self._ids.email(now_ms)
-        topic = _TOPIC_OF[stream]
-        headers = (
-            ("email-id", ident.encode()),
+    def _request(
+        self, tenant_id: str, checked: Checked, email_id: str, headers: Headers
+    ) -> _Request:
+        now_ms = accepted_at_ms(email_id)
+        topic = _TOPIC_OF[checked.stream]
+        granted = grant(self._grant_key, email_id, tenant_id, now_ms, checked.value)
+        own = (
+            ("email-id", email_id.encode()),
             ("tenant", tenant_id.encode()),
             ("accepted-at", b"%d" % now_ms),
-            ("grant", grant(self._grant_key, ident, tenant_id, now_ms, value).encode()),
+            ("grant", granted.encode()),
+            *headers,
         )
         key = tenant_id.encode()
-        entry = Entry(partition_of(key, self._partitions[topic]), key, value, headers)
-        return _Request(ident, topic, entry)
+        entry = Entry(partition_of(key, self._partitions[topic]), key, checked.value, own)
+        return _Request(email_id, topic, entry)
 
     def _remember(self, tenant_id: str, request: _Request, offset: int) -> None:
         position = Position(request.topic, request.entry.partition, offset)
         self._recent.add(tenant_id, request.email_id, position, clock.now_ms())
 
 
-def _answer(request: _Request, failed: Exception | None) -> Accepted | Refused:
-    return Accepted(request.email_id) if failed is None else Refused(problem_of(failed).problem)
+def _answer(email_id: str, failed: Exception | None) -> Accepted | Refused:
+    return Accepted(email_id) if failed is None else Refused(problem_of(failed).problem)
 
 
 def _not_usable(domain: str) -> ProblemError:

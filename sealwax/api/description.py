@@ -38,6 +38,19 @@ _FIELDS: Final = {
     "stream": "`transactional` (default) or `marketing`.",
     "give_up_after": "How long it is tried: 1m to 7d, such as 15m or 24h.",
 }
+_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[ -~]+$"},
+    "description": "Names the request. A repeat with the same key and the same body, byte for "
+    "byte, within 24 hours (a setting) gets the first answer and sends nothing more.",
+}
+_CONFLICT: Final = (
+    "The Idempotency-Key belongs to a request with another body (`invalid-idempotent-request`), "
+    "or the first request with it is still under way (`concurrent-idempotent-requests`: send it "
+    "again after Retry-After)."
+)
 _ID: Final = "019ab0c1-7a10-7c3e-8f5e-1b2c3d4e5f60"
 
 
@@ -133,8 +146,12 @@ def _operation(
         "operationId": ident,
         "summary": summary,
         "description": description,
+        "parameters": [_KEY],
         "requestBody": {"required": True, "content": _content(*request)},
-        "responses": {"202": {"description": "Accepted.", "content": _content(*response)}},
+        "responses": {
+            "202": {"description": "Accepted.", "content": _content(*response)},
+            "409": {"description": _CONFLICT, "content": {MEDIA_TYPE: {"schema": _ref("Problem")}}},
+        },
     }
 
 

@@ -43,6 +43,9 @@ def _type(
 
 INVALID_JSON = _type(HTTPStatus.BAD_REQUEST, "invalid-json", "The body is not valid JSON")
 BAD_REQUEST = _type(HTTPStatus.BAD_REQUEST, "bad-request", "The request cannot be read")
+INVALID_IDEMPOTENCY_KEY = _type(
+    HTTPStatus.BAD_REQUEST, "invalid-idempotency-key", "The Idempotency-Key cannot be taken"
+)
 UNAUTHENTICATED = _type(HTTPStatus.UNAUTHORIZED, "unauthenticated", "A valid API key is missing")
 DOMAIN_NOT_USABLE = _type(
     HTTPStatus.FORBIDDEN, "domain-not-usable", "The From domain is none of yours"
@@ -55,6 +58,18 @@ METHOD_NOT_ALLOWED = _type(
 )
 BODY_TOO_SLOW = _type(
     HTTPStatus.REQUEST_TIMEOUT, "body-too-slow", "The body did not arrive in time"
+)
+INVALID_IDEMPOTENT_REQUEST = _type(
+    HTTPStatus.CONFLICT,
+    "invalid-idempotent-request",
+    "The Idempotency-Key was used with another payload",
+)
+# A second suffices where the first request is answered, and is soon over where its process died.
+CONCURRENT_IDEMPOTENT_REQUESTS = _type(
+    HTTPStatus.CONFLICT,
+    "concurrent-idempotent-requests",
+    "The first request with this Idempotency-Key is still under way",
+    1,
 )
 TOO_LARGE = _type(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "The request is too large")
 UNSUPPORTED_MEDIA_TYPE = _type(

@@ -9,7 +9,9 @@ from typing import ParamSpec, TypeVar
 from connectors.log.port import Log
 from sealwax.api.accept import Acceptor
 from sealwax.api.auth import Authenticator
+from sealwax.api.claims import Claims
 from sealwax.api.emails import EmailReader
+from sealwax.api.keyed import KeyedAcceptor
 from sealwax.api.recent import RecentEmails
 from sealwax.mail.submission import SubmissionLimits
 from sealwax.model.topics import REQUESTED
@@ -45,6 +47,7 @@ class Services:
         limits: How large an email may be.
         auth: Whose key a request has.
         acceptor: Takes emails.
+        keyed: Takes emails that have an Idempotency-Key.
         reader: Reads emails.
         analytics: Answers questions about events; blocks.
         store: Accounts; blocks.
@@ -55,6 +58,7 @@ class Services:
     limits: SubmissionLimits
     auth: Authenticator
     acceptor: Acceptor
+    keyed: KeyedAcceptor
     reader: EmailReader
     analytics: Analytics
     store: Store
@@ -63,15 +67,22 @@ class Services:
 
 
 def make_services(
-    log: Log, store: Store, analytics: Analytics, processes: ProcessFiles
+    log: Log,
+    store: Store,
+    analytics: Analytics,
+    processes: ProcessFiles,
+    *,
+    idempotency_keys_kept_ms: int,
 ) -> Services:
     """Services over these stores. Must be called on the event loop that serves."""
     limits = SubmissionLimits()
     recent = RecentEmails(REQUESTED, max(log.partitions(topic) for topic in REQUESTED))
+    acceptor = Acceptor(log, store, recent, limits)
     return Services(
         limits=limits,
         auth=Authenticator(store),
-        acceptor=Acceptor(log, store, recent, limits),
+        acceptor=acceptor,
+        keyed=KeyedAcceptor(acceptor, Claims(store), idempotency_keys_kept_ms),
         reader=EmailReader(log, store, analytics, recent),
         analytics=analytics,
         store=store,

@@ -62,6 +62,11 @@ class Settings:
         return _ms(self.values[f"give_up_{stream}"])
 
     @property
+    def idempotency_keys_kept_ms(self) -> int:
+        """How long an Idempotency-Key is kept."""
+        return _ms(self.values["idempotency_keys_kept"])
+
+    @property
     def events_kept_ms(self) -> int:
         """How long events stay in the log at least."""
         return _ms(self.values["events_kept"])

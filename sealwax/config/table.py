@@ -84,6 +84,12 @@ SETTINGS = (
         "How long marketing mail is tried, where the send does not say `give_up_after`.",
     ),
     Setting(
+        "SEALWAX_IDEMPOTENCY_KEYS_KEPT",
+        kinds.duration("1m", "30d"),
+        "24h",
+        "How long an Idempotency-Key is kept: a request that is repeated within it is sent once.",
+    ),
+    Setting(
         "SEALWAX_CONNECTIONS_PER_SITE",
         kinds.whole(1, 1000),
         "20",

@@ -29,6 +29,7 @@ def test_without_any_variable_the_documented_defaults_hold():
     assert settings.routes.route("example.com") is None
     assert settings.retry.delays_ms == (60_000, 300_000, 900_000, 3_600_000)
     assert settings.give_up_after_ms(Stream.MARKETING) == 24 * 3_600_000
+    assert settings.idempotency_keys_kept_ms == 24 * 3_600_000
     assert (settings.lane.connections, settings.lane.rate) == (20, None)
     assert settings.smtp.dot_timeout == timedelta(minutes=10)
     assert settings.smtp.ehlo_name

@@ -12,6 +12,7 @@ from litestar.handlers import ASGIRouteHandler, asgi
 from litestar.types import HTTPScope, Receive, Scope, Send
 
 from sealwax.api.body import read_json_body
+from sealwax.api.keyed import idempotency_key
 from sealwax.api.problems import INVALID_FIELD, INVALID_JSON, ProblemError, not_allowed
 from sealwax.api.services import Services
 
@@ -25,11 +26,15 @@ _encode: Final = msgspec.json.Encoder().encode
 def accepting_routes(services: Services) -> list[ASGIRouteHandler]:
     """The two routes."""
 
-    async def accept_one(tenant_id: str, body: bytes) -> bytes:
+    async def accept_one(tenant_id: str, key: str | None, body: bytes) -> bytes:
+        if key is not None:
+            return await services.keyed.accept(tenant_id, key, body)
         return _encode(await services.acceptor.accept(tenant_id, body))
 
-    async def accept_batch(tenant_id: str, body: bytes) -> bytes:
+    async def accept_batch(tenant_id: str, key: str | None, body: bytes) -> bytes:
         emails = read_batch(body)
+        if key is not None:
+            return await services.keyed.accept_all(tenant_id, key, body, emails)
         return _encode({"data": await services.acceptor.accept_all(tenant_id, emails)})
 
     return [
@@ -42,7 +47,7 @@ def _route(
     path: str,
     services: Services,
     most_bytes: int,
-    accept: Callable[[str, bytes], Awaitable[bytes]],
+    accept: Callable[[str, str | None, bytes], Awaitable[bytes]],
 ) -> ASGIRouteHandler:
     @asgi(path, copy_scope=False)
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,8 +57,9 @@ def _route(
             return
         headers = dict(request["headers"])
         tenant_id = await services.auth.tenant_id(headers.get(b"authorization"))
+        key = idempotency_key(headers)
         body = await read_json_body(receive, headers, most_bytes)
-        await _send(send, 202, await accept(tenant_id, body))
+        await _send(send, 202, await accept(tenant_id, key, body))
 
     return handle
 

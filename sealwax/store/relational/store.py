@@ -1,9 +1,9 @@
 """The relational store: one transaction per call."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection, Engine, insert, select
 from sqlalchemy.exc import IntegrityError
@@ -18,12 +18,15 @@ from sealwax.model.tenant import (
     TemplateVersion,
     Tenant,
 )
-from sealwax.store.relational import dkim_keys, domains, keys, templates
+from sealwax.policy.idempotency import Fate, Looked, TakeForRecord, Taken
+from sealwax.store.relational import claims, dkim_keys, domains, keys, templates
 from sealwax.store.relational.domains import NewDomain, domain_name
-from sealwax.store.relational.engine import AWAY, WRITES, reason_away
+from sealwax.store.relational.engine import AWAY, WRITES, reason_away, turn
 from sealwax.store.relational.errors import StoreAwayError, TenantIdError, UnknownTenantError
 from sealwax.store.relational.tables import TENANT
 from sealwax.store.secrets import MasterKey
+
+T = TypeVar("T")
 
 DEFAULT_TENANT_ID: Final = "default"
 _TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,35}", re.ASCII)  # it is a key of topics and a context
@@ -212,6 +215,44 @@ class Store:
         """The newest version of each of the tenant's templates, by name."""
         with self._reading() as connection:
             return templates.newest(connection, tenant_id)
+
+    # Claims
+
+    def look_at_claim(self, name: str, payload_hash: bytes) -> Looked:
+        """What a repeat of a keyed request has to know."""
+        with self._reading() as connection:
+            return claims.look(connection, name, payload_hash, clock.now_ms())
+
+    def write_claims(self, writes: Sequence[claims.Write]) -> list[Taken | None]:
+        """Takes, finishes and gives up claims of the API, in order and in one transaction.
+
+        Returns:
+            The answer to each Take; None for the others.
+        """
+
+        def write(connection: Connection) -> list[Taken | None]:
+            return claims.write(connection, writes, clock.now_ms())
+
+        return self._claiming(write)
+
+    def claim_for_records(self, wanted: Sequence[TakeForRecord]) -> list[Fate]:
+        """Takes claims for records that are to be rendered, in order and in one transaction."""
+        return self._claiming(lambda connection: claims.take_for_records(connection, wanted))
+
+    def delete_claims(self, before_ms: int, most: int) -> int:
+        """Deletes at most so many claims that expired before then; how many."""
+        return self._claiming(lambda connection: claims.delete_expired(connection, before_ms, most))
+
+    def _claiming(self, write: Callable[[Connection], T]) -> T:
+        try:
+            return self._write_in_turn(write)
+        except IntegrityError:
+            # On PostgreSQL another process may have taken one of them meanwhile: now it is there.
+            return self._write_in_turn(write)
+
+    def _write_in_turn(self, write: Callable[[Connection], T]) -> T:
+        with turn(self._engine), self._writing() as connection:
+            return write(connection)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

@@ -119,3 +119,16 @@ TEMPLATE_VERSION = Table(
     Column("text", Text),
     Column("created_at", Instant, nullable=False),
 )
+
+CLAIMS = Table(
+    "claims",
+    METADATA,
+    Column("claim", String(310), primary_key=True),  # idem:<tenant>:<key>, id:<email id>
+    Column("payload_hash", LargeBinary(32), nullable=False),
+    Column("email_ids", Text, nullable=False),  # with a space between them
+    Column("answer", LargeBinary),
+    Column("source", String(300)),  # topic/partition/offset
+    Column("state", String(8), nullable=False),
+    Column("claimed_at_ms", BigInteger, nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False, index=True),
+)

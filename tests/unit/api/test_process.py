@@ -136,6 +136,10 @@ def test_the_openapi_document_describes_every_route_with_examples(api: Api):
     send = document["paths"]["/v1/emails"]["post"]
     example = send["requestBody"]["content"]["application/json"]["example"]
     assert api.http.post("/v1/emails", json=example).status_code == 202
+    for path in ("/v1/emails", "/v1/emails/batch"):
+        described = document["paths"][path]["post"]
+        assert [header["name"] for header in described["parameters"]] == ["Idempotency-Key"]
+        assert "409" in described["responses"]
     names = document["components"]["schemas"]
     references = [
         part.split('"')[0] for part in json.dumps(document).split("#/components/schemas/")[1:]

@@ -137,3 +137,11 @@ def test_waits_and_attempts_account_for_all_the_time_of_an_email():
 def test_time_that_no_row_explains_is_unaccounted():
     late = {**DELIVERED, "elapsed_ms": 60_630}
     assert unaccounted_ms([RENDERED, DEFERRED, late], 0) == 500
+
+
+def test_a_request_that_came_twice_is_a_step_of_the_email_that_was_sent():
+    detail = "the same request came again at email.requested.transactional/0/8"
+    again = row("deduplicated", "08:00:00.020", rcpt="", detail=detail)
+    step = timeline([RENDERED, again])[-1]
+    assert (step["kind"], step["source"], step["recipient"]) == ("deduplicated", "render", None)
+    assert step["detail"] == detail
