@@ -52,8 +52,13 @@ class Settling:
     those that were are known by `done`, so that none is written a second time.
     """
 
-    def __init__(self, log: Log, spec: FlowSpec, numbers: Sequence[int]) -> None:
-        """Opens the partitions `numbers` of every source topic; ownership must be held."""
+    def __init__(
+        self, log: Log, spec: FlowSpec, numbers: Sequence[int], *, timer: bool = True
+    ) -> None:
+        """Opens the partitions `numbers` of every source topic; ownership must be held.
+
+        Without `timer` no thread commits, and the caller calls `commit_round` in its place.
+        """
         self.log = log
         self.spec = spec
         self.sources = [TopicPartition(topic, n) for topic in sorted(spec.shares) for n in numbers]
@@ -63,9 +68,11 @@ class Settling:
         self._outputs = {n: tuple(spec.outputs(n)) for n in numbers}
         self._lock = threading.Lock()
         self._ended = threading.Event()
+        self._marked_at = float("-inf")
         self._read_back()
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
-        self._thread.start()
+        if timer:
+            self._thread.start()
 
     def settler(self, tp: TopicPartition) -> Settler:
         """The settler of a source partition."""
@@ -84,10 +91,22 @@ class Settling:
             max(1, self.spec.window_bytes * share // number),
         )
 
+    def commit_round(self) -> None:
+        """What the timer does each time: sets marks when it is time for them, and commits."""
+        try:
+            if clock.monotonic() - self._marked_at >= _ENDS_EVERY_S:
+                self._mark()
+                self._marked_at = clock.monotonic()
+            self._commit(durable=False)
+        except Exception:
+            # The log is away or full: settled offsets stay in memory and go with a later round.
+            logger.exception("commit failed, tried again")
+
     def close(self) -> None:
         """Commits what is settled, durably. Idempotent."""
         self._ended.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         self._commit(durable=True)
 
     def _read_back(self) -> None:
@@ -154,16 +173,8 @@ class Settling:
         return {output: self.log.end_offset(output) for output in outputs}
 
     def _run(self) -> None:
-        marked_at = float("-inf")
         while not self._ended.wait(_COMMIT_EVERY_S):
-            try:
-                if clock.monotonic() - marked_at >= _ENDS_EVERY_S:
-                    self._mark()
-                    marked_at = clock.monotonic()
-                self._commit(durable=False)
-            except Exception:
-                # The log is away or full: settled offsets stay in memory and go with a later round.
-                logger.exception("commit failed, tried again")
+            self.commit_round()
 
     def _mark(self) -> None:
         ends = self._read_ends()
