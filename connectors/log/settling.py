@@ -103,11 +103,16 @@ class Settling:
             logger.exception("commit failed, tried again")
 
     def close(self) -> None:
-        """Commits what is settled, durably. Idempotent."""
+        """Commits what is settled, durably, where the log takes it. Idempotent."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._commit(durable=True)
+        try:
+            self._commit(durable=True)
+        except Exception:
+            # The disk is full: what else the process closes must not wait for it. The next start
+            # finds the outcomes of what was settled.
+            logger.exception("last commit failed, the next start reads further back")
 
     def _read_back(self) -> None:
         starts: dict[TopicPartition, int] = {}
