@@ -17,7 +17,7 @@ class Disk:
 
     Attributes:
         full: While it is set nothing can be written.
-        on_records: Called with what became durable in one transaction.
+        watchers: Called with what became durable in one transaction.
         on_commit: Called with each position before it is stored: group, partition, position.
     """
 
@@ -26,7 +26,7 @@ class Disk:
         self.full = False
         self.records: dict[TopicPartition, list[Record]] = {}
         self.positions: dict[GroupPosition, Committed] = {}
-        self.on_records: Callable[[Sequence[Record]], object] = len
+        self.watchers: list[Callable[[Sequence[Record]], object]] = []
         self.on_commit: Callable[[str, TopicPartition, Committed], object] = lambda *_: None
         self._clock = clock
         # What the commits that a power loss may undo replaced, oldest first.
@@ -52,7 +52,8 @@ class Disk:
                 records.append(record)
                 stored.append(record)
                 offsets[-1].append(record.offset)
-        self.on_records(stored)
+        for watcher in self.watchers:
+            watcher(stored)
         return offsets
 
     def commit(

@@ -41,7 +41,7 @@ class SimulatedLog(Log):
 
     Args:
         disk: What all processes share.
-        after: Calls a function after that many milliseconds, while this process lives.
+        after: Calls a function after that many milliseconds.
         random: Decides how long a commit takes.
     """
 
@@ -55,14 +55,14 @@ class SimulatedLog(Log):
         self._committing: dict[str, list[_Append]] = {}
         self._untold = 0
         self._closed = False
+        self._dead = False
 
     def kill(self) -> None:
         """The process dies: a commit in progress is stored or not, all else is gone."""
         for topic, appends in self._committing.items():
             if self._random.random() < 0.5 and not self._disk.full:
                 self._disk.store(topic, [entries for entries, _ in appends])
-        self._committing.clear()
-        self._waiting.clear()
+        self._dead = True
 
     @property
     def pending(self) -> bool:
@@ -171,6 +171,8 @@ class SimulatedLog(Log):
         return self._random.random() * longest
 
     def _end(self, topic: str) -> None:
+        if self._dead:
+            return
         appends = self._committing.pop(topic)
         results: Sequence[Sequence[int] | Exception]
         try:
@@ -187,4 +189,5 @@ class SimulatedLog(Log):
 
     def _tell(self, on_durable: OnDurable, result: Sequence[int] | Exception) -> None:
         self._untold -= 1
-        on_durable(result)
+        if not self._dead:
+            on_durable(result)
