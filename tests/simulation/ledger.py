@@ -10,7 +10,7 @@ import orjson
 
 from connectors.log.dead import header
 from connectors.log.port import Committed, Record, TopicPartition
-from connectors.log.settle import decode_mark, parse_source_header
+from connectors.log.settle import Settler, decode_mark, parse_source_header
 from connectors.log.settling import FlowSpec
 from sealwax.model.delivery import Position
 from sealwax.model.event import TERMINAL, Kind
@@ -95,8 +95,17 @@ class Ledger:
             source = Position(tp.topic, tp.partition, offset)
             self.expect(self._complete(source), f"the watermark passed {source}, which is open")
 
+    def check_drained(self, settler: Settler) -> None:
+        """A drain has settled every record that has its outcomes."""
+        tp = settler.tp
+        for offset in range(settler.watermark, settler.position):
+            source = Position(tp.topic, tp.partition, offset)
+            told = offset not in settler._sizes
+            self.expect(told or not self._complete(source), f"{source} ended, and no one was told")
+
     def _complete(self, source: Position) -> bool:
-        return len(self._outcomes[source]) >= self._needed[source]
+        needed = self._needed.get(source)
+        return needed is not None and len(self._outcomes[source]) >= needed
 
     def _on_records(self, records: Sequence[Record]) -> None:
         for record in records:

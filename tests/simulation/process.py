@@ -123,6 +123,8 @@ class Process(ABC):
             return None
         self.settling.close()
         self.alive = False
+        for tp in self.settling.sources:
+            self.around.ledger.check_drained(self.settling.settler(tp))
         return []
 
     # What connectors.flow_process.FlowProcess is to sources.
@@ -147,10 +149,14 @@ class Process(ABC):
         """Makes the steps that every flow has: its log's partitions, and settling."""
         source = LogSource(self.settling, self, one_outcome=one_outcome)
         by_name = {partition_name(tp): tp for tp in self.settling.sources}
+        random, now_ms = self.around.random, self.around.agenda.clock.at_ms
+        # The timer may be quicker than the dataflow, which reads nothing for a while.
+        reads_ms = now_ms + random.random() * 2_000 if random.random() < 0.3 else 0.0
         for name in source.list_parts():
             part = source.build_part("log", name, None)
             tp = by_name[name]
             self._logs[tp] = SourceStep(part, records, partial(self._next_read_ms, tp))
+            self._logs[tp].sleep_until(reads_ms)
         sink = SettleSink(self.settling)
         names = sink.list_parts()
         parts = [sink.build_part("settle", name, None) for name in names]
@@ -270,8 +276,12 @@ class DispatchProcess(Process):
         self.after(_DRAIN_MS, self._give_up)
 
     def end_if_drained(self) -> list[str] | None:
-        over = super().end_if_drained()
-        return over if over is None else self._engine.kill(self.around.random)
+        if super().end_if_drained() is None:
+            return None
+        doubtful = self._engine.kill(self.around.random)
+        # Only what hangs after the final dot for longer than a drain waits.
+        self.around.ledger.expect(self._given_up or not doubtful, f"a drain doubles {doubtful}")
+        return doubtful
 
     def in_flight(self) -> bool:
         return self._bridge.busy or bool(self._asked and self._engine.busy() and not self._given_up)

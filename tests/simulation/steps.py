@@ -42,12 +42,16 @@ class SourceStep:
         self._part = part
         self._out = out
         self._next_ms = next_ms
-        self._wake_ms = 0.0
+        self._not_before_ms = self._wake_ms = 0.0
         self.ended = False
+
+    def sleep_until(self, at_ms: float) -> None:
+        """It is asked nothing before then, whatever happens."""
+        self._not_before_ms = self._wake_ms = at_ms
 
     def touch(self) -> None:
         """Something happened that it may have waited for."""
-        self._wake_ms = 0.0
+        self._wake_ms = self._not_before_ms
 
     def ready(self, now_ms: float) -> bool:
         return self._wake_ms <= now_ms and not self.ended

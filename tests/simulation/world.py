@@ -22,6 +22,7 @@ from tests.simulation.steps import Step
 _MOST_STEPS = 60_000
 # A step that is ready is not kept waiting for longer than this by the scheduler.
 _NEAR_MS = 50.0
+_MOST_CRASHES = 10
 _LAST_COMMITS_MS = 10_000.0
 _RATES = (None, None, Rate(period_ms=200.0), Rate(period_ms=15_000.0))
 _FLOWS = (render.NAME, dispatch.NAME)
@@ -67,22 +68,30 @@ class World:
         """Lives until all that was accepted has ended and is settled.
 
         Raises:
-            PromiseBrokenError: A promise did not hold.
+            PromiseBrokenError: A promise did not hold, or something raised.
         """
         with self._clock.installed():
-            self._around.disk.watchers.append(self._on_records)
-            for flow in _FLOWS:
-                self._start(flow)
-            requested_ms = self._plan_requests()
-            while self._clock.at_ms < requested_ms or not self._ledger.over:
-                self._step()
-            # All outcomes are durable: acknowledgements and commits follow.
-            last_ms = self._clock.at_ms + _LAST_COMMITS_MS
-            self._agenda.after(_LAST_COMMITS_MS, lambda: None)
-            while self._clock.at_ms < last_ms:
-                self._step()
-            self._ledger.check_end(self._allowed + self._around.network.in_doubt)
-            self._check()
+            try:
+                self._live()
+            except PromiseBrokenError:
+                raise
+            except Exception as error:
+                self._ledger.broken.append(f"{type(error).__name__}: {error}")
+                raise PromiseBrokenError(self._report()) from error
+
+    def _live(self) -> None:
+        self._around.disk.watchers.append(self._on_records)
+        for flow in _FLOWS:
+            self._start(flow)
+        requested_ms = self._plan_requests()
+        while self._clock.at_ms < requested_ms or not self._ledger.over:
+            self._step()
+        # All outcomes are durable: acknowledgements and commits follow.
+        last_ms = self._agenda.after(_LAST_COMMITS_MS, lambda: None)
+        while self._clock.at_ms < last_ms:
+            self._step()
+        self._ledger.check_end(self._allowed + self._around.network.in_doubt)
+        self._check()
 
     def _step(self) -> None:
         self.steps += 1
@@ -121,10 +130,13 @@ class World:
 
     def _check(self) -> None:
         if self._ledger.broken:
-            raise PromiseBrokenError(
-                f"seed {self._seed}, step {self.steps}: {'; '.join(self._ledger.broken[:3])}\n"
-                f"alone: pytest tests/simulation --seed {self._seed}"
-            )
+            raise PromiseBrokenError(self._report())
+
+    def _report(self) -> str:
+        return (
+            f"seed {self._seed}, step {self.steps}: {'; '.join(self._ledger.broken[:3])}\n"
+            f"alone, with what happened: pytest tests/simulation --seed {self._seed}"
+        )
 
     def _note(self, what: Callable[[], str]) -> None:
         if self.trace is not None:
@@ -190,6 +202,10 @@ class World:
             self._processes[flow] = DispatchProcess(
                 self._around, window, self._lane, self._places
             )
+        if self.crashes and self._random.random() < 0.3 and self.crashes < _MOST_CRASHES:
+            # What a start gets wrong shows when the process dies again before it has caught up.
+            soon = self.steps + self._random.randint(1, 60)
+            self._trouble.setdefault(soon, lambda: self._kill(flow))
 
     def _kill(self, flow: str) -> None:
         process = self._processes.get(flow)
