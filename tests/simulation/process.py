@@ -112,6 +112,7 @@ class Process(ABC):
     def drain(self) -> None:
         """SIGTERM."""
         self._asked = True
+        self._busy_ms = self.around.agenda.clock.at_ms  # a real source was asked a moment ago
         for tp in self._logs:
             self._watch(tp)
         for source in self._sources:
@@ -194,6 +195,7 @@ class Process(ABC):
 
         It may have passed records whose outcomes are durable, or hold the head of a delay topic.
         """
+        self.moved()
         records, settler = self.around.disk.records[tp], self.settling.settler(tp)
         window, _ = self.settling.window(tp.topic)
         if settler.position >= len(records) or settler.unsettled >= window:

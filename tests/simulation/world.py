@@ -120,7 +120,9 @@ class World:
         self._check()
 
     def _run(self, process: Process, step: Step) -> None:
-        self._clock.at_ms += self._random.random() / 2
+        # Mostly quick; now and then a large batch, or a machine that has other things to do.
+        slow = self._random.random() < 0.01
+        self._clock.at_ms += self._random.random() * (2_000 if slow else 0.5)
         if step.run(self._clock.at_ms):
             process.moved()
         if process.draining():
