@@ -150,6 +150,8 @@ class SimulatedLog(Log):
     @override
     def close(self) -> None:
         self._closed = True
+        while self._committing:
+            self._end(next(iter(self._committing)))
 
     def _records(self, tp: TopicPartition) -> list[Record]:
         try:

@@ -123,6 +123,7 @@ class Process(ABC):
         if not all(source.ended for source in self._sources) or self.ready_steps(_NEVER):
             return None
         self.settling.close()
+        self.log.close()
         self.alive = False
         for tp in self.settling.sources:
             self.around.ledger.check_drained(self.settling.settler(tp))

@@ -63,6 +63,7 @@ class World:
         self._allowed: Counter[str] = Counter()
         self._processes: dict[str, Process] = {}
         self._trouble = self._plan_trouble()
+        self._calm = False
 
     def run(self) -> None:
         """Lives until all that was accepted has ended and is settled.
@@ -87,11 +88,19 @@ class World:
         while self._clock.at_ms < requested_ms or not self._ledger.over:
             self._step()
         # All outcomes are durable: acknowledgements and commits follow.
+        self._trouble.clear()
+        self._calm = True
+        while not all(flow in self._processes for flow in _FLOWS) or self._draining:
+            self._step()
         last_ms = self._agenda.after(_LAST_COMMITS_MS, lambda: None)
         while self._clock.at_ms < last_ms:
             self._step()
         self._ledger.check_end(self._allowed + self._around.network.in_doubt)
         self._check()
+
+    @property
+    def _draining(self) -> bool:
+        return any(process.draining() for process in self._processes.values())
 
     def _step(self) -> None:
         self.steps += 1
@@ -121,7 +130,7 @@ class World:
 
     def _run(self, process: Process, step: Step) -> None:
         # Mostly quick; now and then a large batch, or a machine that has other things to do.
-        slow = self._random.random() < 0.01
+        slow = self._random.random() < 0.1
         self._clock.at_ms += self._random.random() * (2_000 if slow else 0.5)
         if step.run(self._clock.at_ms):
             process.moved()
@@ -204,7 +213,8 @@ class World:
             self._processes[flow] = DispatchProcess(
                 self._around, window, self._lane, self._places
             )
-        if self.crashes and self._random.random() < 0.3 and self.crashes < _MOST_CRASHES:
+        again = 0 < self.crashes < _MOST_CRASHES and self._random.random() < 0.3
+        if again and not self._calm:
             # What a start gets wrong shows when the process dies again before it has caught up.
             soon = self.steps + self._random.randint(1, 60)
             self._trouble.setdefault(soon, lambda: self._kill(flow))
