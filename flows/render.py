@@ -101,7 +101,7 @@ def flow() -> Dataflow:
     store = open_store(settings.relational)
     settling = Settling(process.log, spec(process.log), process.numbers)
     writer = OutcomeWriter(settling)
-    process.in_flight(lambda: bool(writer.pending))
+    process.in_flight(lambda: bool(settling.unsettled))
     process.on_close(store.close)
     process.on_close(settling.close)
     return build(

@@ -78,6 +78,11 @@ class Settling:
         """The settler of a source partition."""
         return self._settlers[tp]
 
+    @property
+    def unsettled(self) -> int:
+        """Records that were handed out and are not settled yet."""
+        return sum(settler.unsettled for settler in self._settlers.values())
+
     def take_done(self, tp: TopicPartition) -> dict[int, Done]:
         """Offset -> durable outcomes, for the records at and above the watermark at start."""
         return self._done.pop(tp, {})
