@@ -13,6 +13,7 @@ from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import Log, TopicPartition
 from connectors.log.settling import FlowSpec, Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink, partition_name
+from connectors.quiet import Quiet
 from connectors.smtp.bridge import SmtpBridge, Timers
 from connectors.smtp.io import DecisionsSink, RepliesSource
 from flows import dispatch, render
@@ -62,7 +63,7 @@ class Process(ABC):
         )
         self._spec = spec
         self._asked = False
-        self._busy_ms = 0.0
+        self._quiet = Quiet(lambda: not self._asked or self.in_flight(), clock.monotonic)
         self._moved = True
         self._logs: dict[TopicPartition, SourceStep] = {}
         self._polled: list[SourceStep] = []
@@ -112,7 +113,6 @@ class Process(ABC):
     def drain(self) -> None:
         """SIGTERM."""
         self._asked = True
-        self._busy_ms = self.around.agenda.clock.at_ms  # a real source was asked a moment ago
         for tp in self._logs:
             self._watch(tp)
         for source in self._sources:
@@ -138,10 +138,7 @@ class Process(ABC):
         return self._asked
 
     def quiet(self, seconds: float) -> bool:
-        now_ms = self.around.agenda.clock.at_ms
-        if not self._asked or self.in_flight():
-            self._busy_ms = now_ms
-        return now_ms - self._busy_ms >= seconds * 1000
+        return self._quiet.lasts(seconds)
 
     @abstractmethod
     def in_flight(self) -> bool:
@@ -235,7 +232,7 @@ class RenderProcess(Process):
         self._wire(False, rendered.queue, rendered, outcomes)
 
     def in_flight(self) -> bool:
-        return bool(self.writer.pending)
+        return bool(self.settling.unsettled)
 
 
 class DispatchProcess(Process):

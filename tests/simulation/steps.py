@@ -10,7 +10,7 @@ from bytewax.inputs import StatefulSourcePartition, StatelessSourcePartition
 from flows.operators.lane import Lane
 
 _NEVER = float("inf")
-_DRAIN_POLL_MS = 100.0
+_DRAIN_POLL_MS = 50.0  # below what counts as having been kept from asking
 
 Source = StatefulSourcePartition[Any, Any] | StatelessSourcePartition[Any]
 

@@ -130,7 +130,7 @@ class World:
 
     def _run(self, process: Process, step: Step) -> None:
         # Mostly quick; now and then a large batch, or a machine that has other things to do.
-        slow = self._random.random() < 0.1
+        slow = self._random.random() < 0.03
         self._clock.at_ms += self._random.random() * (2_000 if slow else 0.5)
         if step.run(self._clock.at_ms):
             process.moved()
