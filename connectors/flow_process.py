@@ -40,9 +40,11 @@ class FlowProcess:
         self._in_flight: list[Callable[[], bool]] = []
         self._draining = 0
         self._quiet = Quiet(
-            lambda: not self._asked.is_set()
-            or bool(self._draining)
-            or any(busy() for busy in self._in_flight)
+            lambda: (
+                not self._asked.is_set()
+                or bool(self._draining)
+                or any(busy() for busy in self._in_flight)
+            )
         )
         self._ready = False
         try:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from random import Random
 
@@ -186,7 +187,7 @@ class SimulatedLog(Log):
         for (_, on_durable), result in zip(appends, results, strict=True):
             tell_ms += self._random.random() * 2
             self._untold += 1
-            self._after(tell_ms, lambda tell=on_durable, what=result: self._tell(tell, what))
+            self._after(tell_ms, partial(self._tell, on_durable, result))
         self._begin(topic)
 
     def _tell(self, on_durable: OnDurable, result: Sequence[int] | Exception) -> None:

@@ -2,11 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any, NamedTuple
+
+from typing_extensions import override
 
 from connectors.log.append import AppendSink
 from connectors.log.outcomes import OutcomeWriter
@@ -131,7 +133,7 @@ class Process(ABC):
 
     # What connectors.flow_process.FlowProcess is to sources.
 
-    def running(self) -> None:
+    def running(self) -> None:  # noqa: B027 - part of the lifecycle, for every flow
         """Nothing waits for it here."""
 
     def draining(self) -> bool:
@@ -171,8 +173,8 @@ class Process(ABC):
         self._polled.append(acks)
         self._sources = list(self._polled)
         self._steps = [*self._sources, *others, settles]
-        for tp, records in self.around.disk.records.items():
-            if records and tp in self._logs:
+        for tp in self._logs:
+            if self.around.disk.records[tp]:
                 self._watch(tp)
 
     def _watch(self, tp: TopicPartition) -> None:
@@ -231,6 +233,7 @@ class RenderProcess(Process):
         rendered = QueueStep(around.random, lambda items: outcomes.queue.extend(rendering(items)))
         self._wire(False, rendered.queue, rendered, outcomes)
 
+    @override
     def in_flight(self) -> bool:
         return bool(self.settling.unsettled)
 
@@ -238,9 +241,7 @@ class RenderProcess(Process):
 class DispatchProcess(Process):
     """flows/dispatch.py."""
 
-    def __init__(
-        self, around: Surroundings, window: int, lane: LaneSettings, places: int
-    ) -> None:
+    def __init__(self, around: Surroundings, window: int, lane: LaneSettings, places: int) -> None:
         log = SimulatedLog(around.disk, self.after, around.random)
         super().__init__(around, log, replace(dispatch.spec(), window_records=window))
         random = around.random
@@ -266,15 +267,18 @@ class DispatchProcess(Process):
         self._polled.append(SourceStep(replies, facts.queue))
         self._wire(True, read.queue, read, facts, decisions)
 
+    @override
     def kill(self) -> list[str]:
         super().kill()
         return self._engine.kill(self.around.random)
 
+    @override
     def drain(self) -> None:
         super().drain()
         self._engine.abandon()
         self.after(_DRAIN_MS, self._give_up)
 
+    @override
     def end_if_drained(self) -> list[str] | None:
         if super().end_if_drained() is None:
             return None
@@ -283,6 +287,7 @@ class DispatchProcess(Process):
         self.around.ledger.expect(self._given_up or not doubtful, f"a drain doubles {doubtful}")
         return doubtful
 
+    @override
     def in_flight(self) -> bool:
         return self._bridge.busy or bool(self._asked and self._engine.busy() and not self._given_up)
 
@@ -293,4 +298,3 @@ class DispatchProcess(Process):
         timers.wake(at_ms, site)
         # Half a millisecond later: the heap's times come from seconds, and so does its clock.
         self.after(at_ms - self.around.agenda.clock.at_ms + 0.5, lambda: None)
-

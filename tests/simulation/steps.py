@@ -6,6 +6,7 @@ from random import Random
 from typing import Any, Protocol
 
 from bytewax.inputs import StatefulSourcePartition, StatelessSourcePartition
+from typing_extensions import override
 
 from flows.operators.lane import Lane
 
@@ -27,7 +28,7 @@ class Step(Protocol):
         ...
 
 
-class SourceStep:
+class SourceStep(Step):
     """A source's partition. It is asked again only where the answer can be another one.
 
     Args:
@@ -53,6 +54,7 @@ class SourceStep:
         """Something happened that it may have waited for."""
         self._wake_ms = self._not_before_ms
 
+    @override
     def ready(self, now_ms: float) -> bool:
         return self._wake_ms <= now_ms and not self.ended
 
@@ -60,6 +62,7 @@ class SourceStep:
         """When it will have work again; infinity where it has some, or waits for others."""
         return self._wake_ms if self._wake_ms > now_ms and not self.ended else _NEVER
 
+    @override
     def run(self, now_ms: float) -> bool:
         try:
             items = list(self._part.next_batch())
@@ -76,7 +79,7 @@ class SourceStep:
         self._wake_ms = 0.0
 
 
-class QueueStep:
+class QueueStep(Step):
     """An operator or a sink: takes any number of the items that wait for it, in order."""
 
     def __init__(self, random: Random, work: Callable[[list[Any]], object]) -> None:
@@ -84,9 +87,11 @@ class QueueStep:
         self._random = random
         self._work = work
 
+    @override
     def ready(self, now_ms: float) -> bool:
         return bool(self.queue)
 
+    @override
     def run(self, now_ms: float) -> bool:
         count = self._random.randint(1, len(self.queue))
         self._work([self.queue.popleft() for _ in range(count)])

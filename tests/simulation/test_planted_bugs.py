@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from connectors.log.outcomes import OutcomeWriter
-from connectors.log.port import Entry, TopicPartition
+from connectors.log.port import Committed, Entry, TopicPartition
 from connectors.log.settle import Ends, Settler
 from connectors.log.settling import Done, Settling
 from connectors.log.source import _LogPartition
@@ -22,7 +22,6 @@ def first_failure() -> str:
         try:
             World(seed).run()
         except PromiseBrokenError as error:
-            print(error)
             return str(error)
     return ""
 
@@ -66,15 +65,15 @@ def test_a_watermark_that_passes_an_unsettled_record_is_seen(monkeypatch):
     assert "which is open" in first_failure()
 
 
-def test_a_watermark_that_goes_back_is_seen(monkeypatch):
-    raise_watermark = Settler._raise_watermark
+def test_an_offset_that_is_committed_backwards_is_seen(monkeypatch):
+    commit_point = Settler.commit_point
 
-    def sink(self: Settler) -> None:
-        raise_watermark(self)
-        if len(self._sizes) > 2:
-            self._watermark = max(0, self._watermark - 1)
+    def back(self: Settler) -> Committed | None:
+        point = commit_point(self)
+        behind = point is not None and point.offset and self.unsettled
+        return point._replace(offset=point.offset - 1) if point and behind else point
 
-    monkeypatch.setattr(Settler, "_raise_watermark", sink)
+    monkeypatch.setattr(Settler, "commit_point", back)
     assert "went back" in first_failure()
 
 
@@ -136,4 +135,3 @@ def test_two_appends_of_which_the_first_settles_lose_the_second(monkeypatch):
 
     monkeypatch.setattr(OutcomeWriter, "write", first_counts)
     assert "which is open" in first_failure()
-

@@ -210,9 +210,7 @@ class World:
         if flow == render.NAME:
             self._processes[flow] = RenderProcess(self._around, window, render_ports)
         else:
-            self._processes[flow] = DispatchProcess(
-                self._around, window, self._lane, self._places
-            )
+            self._processes[flow] = DispatchProcess(self._around, window, self._lane, self._places)
         again = 0 < self.crashes < _MOST_CRASHES and self._random.random() < 0.3
         if again and not self._calm:
             # What a start gets wrong shows when the process dies again before it has caught up.
