@@ -42,9 +42,11 @@ def test_nothing_is_lost_and_only_open_sessions_are_doubled(seeds: Sequence[int]
         try:
             world.run()
         except PromiseBrokenError as error:
+            if world.trace is not None:
+                raise  # with its cause, where something raised
             failures.append(str(error))
-        if world.trace is not None:
-            print("\n".join(world.trace))
+        finally:
+            print("\n".join(world.trace or ()))
     assert not failures, "\n".join([f"{len(failures)} seeds failed", *failures[:MOST_REPORTED]])
 
 
