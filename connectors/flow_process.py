@@ -13,7 +13,7 @@ import structlog
 from connectors.log import LogSettings, open_log
 from connectors.log.ownership import FileOwnership
 from connectors.log.port import Log
-from sealwax import clock
+from connectors.quiet import Quiet
 from sealwax.errors import SealwaxError
 from sealwax.model import topics
 from sealwax.store.processes import ProcessFiles
@@ -39,7 +39,13 @@ class FlowProcess:
         self._on_close: list[Callable[[], None]] = []
         self._in_flight: list[Callable[[], bool]] = []
         self._draining = 0
-        self._busy_at = clock.monotonic()
+        self._quiet = Quiet(
+            lambda: (
+                not self._asked.is_set()
+                or bool(self._draining)
+                or any(busy() for busy in self._in_flight)
+            )
+        )
         self._ready = False
         try:
             self._ownership = FileOwnership(data_dir / "locks", name)
@@ -63,10 +69,7 @@ class FlowProcess:
 
     def quiet(self, seconds: float) -> bool:
         """Whether the process drains and nothing has been in flight for that long."""
-        now = clock.monotonic()
-        if not self._asked.is_set() or self._draining or any(busy() for busy in self._in_flight):
-            self._busy_at = now
-        return now - self._busy_at >= seconds
+        return self._quiet.lasts(seconds)
 
     def valid_until(self) -> float:
         """Until when this process owns its partitions, on the monotonic clock."""

@@ -34,7 +34,8 @@ NAME = "dispatch"
 # A ready topic gets as much of the reading window as all delay topics of its stream together.
 _SHARES = dict.fromkeys(topics.READY, 5) | dict.fromkeys(topics.RETRY, 1)
 _OUTPUTS = (topics.EVENTS, topics.DEAD, *topics.RETRY)
-_NOT_HELD = {topic: topics.DELAY_OF[topic] for topic in topics.READ_AT_ONCE}
+# Delay topics whose records are read at once and wait in the lane (R6).
+NOT_HELD = {topic: topics.DELAY_OF[topic] for topic in topics.READ_AT_ONCE}
 # A lease looks for the outcome of its attempt for as long as an attempt may last, and longer.
 _LEASE_MS = 2 * 3_600_000
 KEPT = dict.fromkeys(topics.READY, Kept(sources=(NAME,), read_back_whole=("render",))) | (
@@ -87,7 +88,7 @@ def spec() -> FlowSpec:
         name=NAME,
         shares=_SHARES,
         outputs=lambda number: [TopicPartition(topic, number) for topic in _OUTPUTS],
-        hold_ms={topic: ms for topic, ms in topics.DELAY_OF.items() if topic not in _NOT_HELD},
+        hold_ms={topic: ms for topic, ms in topics.DELAY_OF.items() if topic not in NOT_HELD},
     )
 
 
@@ -129,7 +130,7 @@ def flow() -> Dataflow:
             log=LogSource(settling, process, one_outcome=True),
             replies=RepliesSource(bridge, timers, process),
             acks=AcksSource(settling, process),
-            read=ReadDeliveries(settings.routes.site, _NOT_HELD, writer, leases),
+            read=ReadDeliveries(settings.routes.site, NOT_HELD, writer, leases),
             lane=lambda: Lane(lanes),
             decisions=DecisionsSink(bridge, engine, writer, process),
             settle=SettleSink(settling),

@@ -109,7 +109,7 @@ def flow() -> Dataflow:
     settling = Settling(process.log, spec(process.log), process.numbers)
     writer = OutcomeWriter(settling)
     expiry = ClaimExpiry(process.log, NAME, topics.REQUESTED, store.delete_claims)
-    process.in_flight(lambda: bool(writer.pending))
+    process.in_flight(lambda: bool(settling.unsettled))
     process.on_close(store.close)
     process.on_close(expiry.close)
     process.on_close(settling.close)

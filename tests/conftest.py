@@ -6,6 +6,9 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`make soak` runs each proof in full, `make test` with few rounds."""
     parser.addoption("--soak", action="store_true", help="run the proofs in full")
+    parser.addoption(
+        "--seed", type=int, help="run this seed of tests/simulation alone, and print what happens"
+    )
 
 
 @pytest.fixture

@@ -13,7 +13,16 @@ from sealwax.model.delivery import Position
 
 _AGAIN_AFTER_S = 1.0
 
+# Calls the function after that many seconds, without blocking.
+Later = Callable[[float, Callable[[], None]], None]
+
 logger = structlog.get_logger(__name__)
+
+
+def _in_a_thread(seconds: float, function: Callable[[], None]) -> None:
+    timer = threading.Timer(seconds, function)
+    timer.daemon = True
+    timer.start()
 
 
 @dataclass(slots=True)
@@ -32,8 +41,10 @@ class OutcomeWriter:
     the process lives: the record that it settles stays unsettled, so a crash loses nothing.
     """
 
-    def __init__(self, settling: Settling) -> None:
+    def __init__(self, settling: Settling, later: Later = _in_a_thread) -> None:
+        """Takes where acknowledgements go, and what calls a function after some seconds."""
         self._log: Log = settling.log
+        self._later = later
         self._acks = settling.acks
         self._lock = threading.Lock()
         self._pending = 0
@@ -85,9 +96,7 @@ class OutcomeWriter:
         if isinstance(error, LogClosedError):
             return
         logger.error("append failed, tried again", topic=topic, error=str(error))
-        timer = threading.Timer(_AGAIN_AFTER_S, self._append, (topic, entries, countdown))
-        timer.daemon = True
-        timer.start()
+        self._later(_AGAIN_AFTER_S, lambda: self._append(topic, entries, countdown))
 
     def _complete(self, countdown: _Countdown) -> None:
         self._acks.extend(countdown.positions)

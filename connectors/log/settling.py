@@ -60,8 +60,13 @@ class Settling:
     those that were are known by `done`, so that none is written a second time.
     """
 
-    def __init__(self, log: Log, spec: FlowSpec, numbers: Sequence[int]) -> None:
-        """Opens the partitions `numbers` of every source topic; ownership must be held."""
+    def __init__(
+        self, log: Log, spec: FlowSpec, numbers: Sequence[int], *, timer: bool = True
+    ) -> None:
+        """Opens the partitions `numbers` of every source topic; ownership must be held.
+
+        Without `timer` no thread commits, and the caller calls `commit_round` in its place.
+        """
         self.log = log
         self.spec = spec
         self.sources = [TopicPartition(topic, n) for topic in sorted(spec.shares) for n in numbers]
@@ -71,13 +76,20 @@ class Settling:
         self._outputs = {n: tuple(spec.outputs(n)) for n in numbers}
         self._lock = threading.Lock()
         self._ended = threading.Event()
+        self._marked_at = float("-inf")
         self._read_back()
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
-        self._thread.start()
+        if timer:
+            self._thread.start()
 
     def settler(self, tp: TopicPartition) -> Settler:
         """The settler of a source partition."""
         return self._settlers[tp]
+
+    @property
+    def unsettled(self) -> int:
+        """Records that were handed out and are not settled yet."""
+        return sum(settler.unsettled for settler in self._settlers.values())
 
     def take_done(self, tp: TopicPartition) -> dict[int, Done]:
         """Offset -> durable outcomes, for the records at and above the watermark at start."""
@@ -103,11 +115,28 @@ class Settling:
                 positions = {tp: Committed(end) for tp, end in zip(outputs, lowest, strict=True)}
                 self.log.commit(read_back_group(self.spec.name, number), positions, durable=True)
 
+    def commit_round(self) -> None:
+        """What the timer does each time: sets marks when it is time for them, and commits."""
+        try:
+            if clock.monotonic() - self._marked_at >= _ENDS_EVERY_S:
+                self._mark()
+                self._marked_at = clock.monotonic()
+            self._commit(durable=False)
+        except Exception:
+            # The log is away or full: settled offsets stay in memory and go with a later round.
+            logger.exception("commit failed, tried again")
+
     def close(self) -> None:
-        """Commits what is settled, durably. Idempotent."""
+        """Commits what is settled, durably, where the log takes it. Idempotent."""
         self._ended.set()
-        self._thread.join()
-        self._commit(durable=True)
+        if self._thread.is_alive():
+            self._thread.join()
+        try:
+            self._commit(durable=True)
+        except Exception:
+            # The disk is full: what else the process closes must not wait for it. The next start
+            # finds the outcomes of what was settled.
+            logger.exception("last commit failed, the next start reads further back")
 
     def _read_back(self) -> None:
         starts: dict[TopicPartition, int] = {}
@@ -172,16 +201,8 @@ class Settling:
         return {output: self.log.end_offset(output) for output in outputs}
 
     def _run(self) -> None:
-        marked_at = float("-inf")
         while not self._ended.wait(_COMMIT_EVERY_S):
-            try:
-                if clock.monotonic() - marked_at >= _ENDS_EVERY_S:
-                    self._mark()
-                    marked_at = clock.monotonic()
-                self._commit(durable=False)
-            except Exception:
-                # The log is away or full: settled offsets stay in memory and go with a later round.
-                logger.exception("commit failed, tried again")
+            self.commit_round()
 
     def _mark(self) -> None:
         ends = self._read_ends()

@@ -150,6 +150,20 @@ def test_what_was_settled_stays_settled_when_the_log_is_opened_again(tmp_path):
         log.close()
 
 
+def test_a_last_commit_that_is_refused_keeps_no_process_from_ending(tmp_path):
+    log = open_log(LogSettings(tmp_path / "log", 2))
+    log.create_topics(topics.ALL)
+    fill(log, 1)
+    settling = Settling(log, spec(), [NUMBER], timer=False)
+    handed_out(settling)
+    settling.settler(SOURCE).settle([0])
+    log.close()
+    settling.close()
+    again = open_log(LogSettings(tmp_path / "log", 2))
+    assert again.committed("flow", SOURCE) is None
+    again.close()
+
+
 def committed_ends(log: Log) -> tuple[int, ...]:
     committed = log.committed("flow", SOURCE)
     return decode_mark(committed.metadata) if committed else ()
