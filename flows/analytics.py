@@ -49,7 +49,10 @@ def flow() -> Dataflow:
     """The flow as `python -m bytewax.run flows.analytics` runs it."""
     settings = config.start(NAME)
     process = FlowProcess(NAME, settings.data_dir, settings.log)
-    clickhouse = EmbeddedClickHouse(settings.analytics_dir)
+    clickhouse = EmbeddedClickHouse(
+        settings.analytics_dir, query_timeout=settings.analytics_query_timeout
+    )
+    insert_timeout = settings.analytics_insert_timeout
 
     def bury(record: Record, reason: str, detail: str) -> None:
         process.log.append_wait(topics.DEAD, [dead_entry(record, reason, detail)])
@@ -59,13 +62,13 @@ def flow() -> Dataflow:
         for topic in (topics.EVENTS, *topics.RETRY)
         for n in process.numbers
     ]
-    positions = repair(process.log, clickhouse.client(), sources, bury)
+    positions = repair(process.log, clickhouse.client(), sources, bury, insert_timeout)
     server = AnalyticsServer(settings.analytics_socket, clickhouse.runner)
     process.on_close(server.close)
     return build(
         Ports(
             events=EventsSource(process.log, positions, process),
             flushes=FlushSource(process),
-            clickhouse=ClickHouseSink(process.log, clickhouse.client, bury),
+            clickhouse=ClickHouseSink(process.log, clickhouse.client, bury, insert_timeout),
         )
     )

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import ParamSpec, TypeVar
 
 from connectors.log.port import Log
 from sealwax.api.accept import Acceptor
+from sealwax.api.appends import Appends
 from sealwax.api.auth import Authenticator
 from sealwax.api.emails import EmailReader
 from sealwax.api.recent import RecentEmails
@@ -50,6 +52,7 @@ class Services:
         store: Accounts; blocks.
         processes: Which processes are ready.
         events: Threads for `reader` and `analytics`.
+        body_timeout: How long the body of a request may take to arrive.
     """
 
     limits: SubmissionLimits
@@ -60,21 +63,37 @@ class Services:
     store: Store
     processes: ProcessFiles
     events: EventThreads
+    body_timeout: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class ApiTimeouts:
+    """How long the API waits.
+
+    Attributes:
+        body: For the body of a request.
+        append: For an append to be durable, or to have failed.
+    """
+
+    body: timedelta
+    append: timedelta
 
 
 def make_services(
-    log: Log, store: Store, analytics: Analytics, processes: ProcessFiles
+    log: Log, store: Store, analytics: Analytics, processes: ProcessFiles, timeouts: ApiTimeouts
 ) -> Services:
     """Services over these stores. Must be called on the event loop that serves."""
     limits = SubmissionLimits()
-    recent = RecentEmails(REQUESTED, max(log.partitions(topic) for topic in REQUESTED))
+    partitions = {topic: log.partitions(topic) for topic in REQUESTED}
+    recent = RecentEmails(REQUESTED, max(partitions.values()))
     return Services(
         limits=limits,
         auth=Authenticator(store),
-        acceptor=Acceptor(log, store, recent, limits),
+        acceptor=Acceptor(Appends(log, timeouts.append), partitions, store, recent, limits),
         reader=EmailReader(log, store, analytics, recent),
         analytics=analytics,
         store=store,
         processes=processes,
         events=EventThreads(),
+        body_timeout=timeouts.body,
     )

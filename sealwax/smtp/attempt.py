@@ -137,7 +137,7 @@ class Attempt:
 
     async def _addresses(self, host: Host) -> Sequence[str] | Reply:
         if self._job.route is not None:
-            return await _system_addresses(host, ipv6=self._around.settings.ipv6)
+            return await _system_addresses(host, self._around.settings)
         found = await self._around.resolver.addresses(host.name)
         if isinstance(found, Reply) and found.permanent:
             # The domain exists and names a host that does not: a slip that may be mended.
@@ -207,16 +207,21 @@ def _ms_since(monotonic_s: float) -> int:
     return round((clock.monotonic() - monotonic_s) * 1000)
 
 
-async def _system_addresses(host: Host, *, ipv6: bool) -> Sequence[str] | Reply:
+async def _system_addresses(host: Host, settings: SmtpSettings) -> Sequence[str] | Reply:
     """Addresses of a route's host, as this machine resolves names (hosts file and all)."""
     try:
         return (str(ipaddress.ip_address(host.name)),)
     except ValueError:
         pass
-    family = socket.AF_UNSPEC if ipv6 else socket.AF_INET
+    family = socket.AF_UNSPEC if settings.ipv6 else socket.AF_INET
     loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(host.name, host.port, family=family, type=socket.SOCK_STREAM)
+        async with asyncio.timeout(settings.dns_timeout.total_seconds()):
+            found = await loop.getaddrinfo(
+                host.name, host.port, family=family, type=socket.SOCK_STREAM
+            )
+    except TimeoutError:
+        return Reply(Command.ROUTE, 0, "4.4.3", f"DNS did not answer for {host.name} in time")
     except (OSError, UnicodeError) as cause:
         return Reply(Command.ROUTE, 0, "4.4.3", f"{host.name} cannot be resolved: {cause}")
     return [str(address[4][0]) for address in found]

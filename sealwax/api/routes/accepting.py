@@ -52,7 +52,7 @@ def _route(
             return
         headers = dict(request["headers"])
         tenant_id = await services.auth.tenant_id(headers.get(b"authorization"))
-        body = await read_json_body(receive, headers, most_bytes)
+        body = await read_json_body(receive, headers, most_bytes, services.body_timeout)
         await _send(send, 202, await accept(tenant_id, body))
 
     return handle

@@ -1,10 +1,12 @@
 """The database connection: SQLite by default, PostgreSQL by its URL."""
 
 import sqlite3
+from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from sealwax.errors import ConfigurationError
@@ -12,13 +14,10 @@ from sealwax.errors import ConfigurationError
 # Execution option of a connection that will write; see `_begin`.
 WRITES = "sealwax_writes"
 
-# A writer holds SQLite's lock for milliseconds; a process that was stopped may hold it longer.
-_BUSY_S = 15.0
-
 
 # What a database that does not answer raises: SQLAlchemy wraps no error of a new connection's
 # PRAGMAs and of a raw connection.
-AWAY = (DBAPIError, sqlite3.Error)
+AWAY = (DBAPIError, sqlite3.Error, NoConnectionFreeError)
 
 
 def reason_away(error: Exception) -> str:
@@ -26,8 +25,13 @@ def reason_away(error: Exception) -> str:
     return str(error.orig) if isinstance(error, DBAPIError) else str(error)
 
 
-def make_engine(url_text: str) -> Engine:
+def make_engine(url_text: str, timeout: timedelta) -> Engine:
     """An engine for `sqlite:///file` or `postgresql://...`; nothing is opened yet.
+
+    Args:
+        url_text: Where the database is.
+        timeout: How long a call waits for a connection of the pool, and in SQLite for its lock: a
+            writer holds it for milliseconds, a process that was stopped may hold it longer.
 
     Raises:
         ConfigurationError: The URL is neither, or the driver is not installed.
@@ -40,11 +44,11 @@ def make_engine(url_text: str) -> Engine:
             "postgresql://user:password@host/database"
         ) from error
     if url.get_backend_name() == "sqlite":
-        return _sqlite_engine(url)
+        return _sqlite_engine(url, timeout.total_seconds())
     if url.drivername in {"postgres", "postgresql"}:
         url = url.set(drivername="postgresql+psycopg")
     try:
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, pool_timeout=timeout.total_seconds())
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigurationError(
             f"DATABASE_URL names {url.drivername!r}, which is not available here: {error}"
@@ -57,13 +61,13 @@ def sqlite_file(engine: Engine) -> Path | None:
     return Path(engine.url.database) if is_file and engine.url.database else None
 
 
-def _sqlite_engine(url: URL) -> Engine:
+def _sqlite_engine(url: URL, timeout_s: float) -> Engine:
     if url.database in {None, "", ":memory:"}:
         raise ConfigurationError(
             "DATABASE_URL names a SQLite database in memory, which the processes of sealwax "
             "cannot share: name a file, sqlite:////path/to/file"
         )
-    engine = create_engine(url, connect_args={"timeout": _BUSY_S})
+    engine = create_engine(url, connect_args={"timeout": timeout_s}, pool_timeout=timeout_s)
     event.listen(engine, "connect", _connected)
     event.listen(engine, "begin", _begin)
     return engine
