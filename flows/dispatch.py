@@ -98,6 +98,8 @@ def flow() -> Dataflow:
         limits=lambda _site: settings.lane,
         retry=settings.retry,
         clock=clock,
+        clock_trusted=process.clock_trusted,
+        waiting_ms=bridge.waiting_clock.now_ms,
         draw=random.SystemRandom().random,
         wake=timers.wake,
         stalled=bridge.stalled,
@@ -105,6 +107,7 @@ def flow() -> Dataflow:
     engine.start()
     process.on_drain(engine.drain)
     process.in_flight(lambda: bridge.busy)
+    process.on_clock_back(bridge.let_go, settling.settle_acknowledged)
     process.on_close(settling.close)
     process.on_close(engine.close)
     return build(

@@ -102,6 +102,7 @@ def flow() -> Dataflow:
     settling = Settling(process.log, spec(process.log), process.numbers)
     writer = OutcomeWriter(settling)
     process.in_flight(lambda: bool(writer.pending))
+    process.on_clock_back(lambda: None, settling.settle_acknowledged)
     process.on_close(store.close)
     process.on_close(settling.close)
     return build(
