@@ -38,7 +38,7 @@ echo "Installing $(1)"; apt-get update -qq </dev/null; \
 endef
 HAVE_POSTFIX := PATH=$$PATH:/usr/sbin command -v postfix >/dev/null
 
-.PHONY: help build up sink test test-rust test-python check audit bench fmt docs clean postfix compiler
+.PHONY: help build up sink test soak test-rust test-python check audit bench fmt docs clean postfix compiler
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -63,6 +63,9 @@ check: build ## Style, types, lints, layers, generated documents
 	  { echo "docs/settings.md is not current: run make docs" >&2; exit 1; }
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets $(CARGO_PROFILE) -- -D warnings
+
+soak: build postfix ## The proofs of nothing lost in full, some hours; each prints its counts
+	$(BIN)/pytest --soak -m proof -rP $(ARGS)
 
 audit: build $(TOOLS)/bin/cargo-deny ## Licences, sources and bans of what we depend on
 	$(TOOLS)/bin/cargo-deny --locked check bans licenses sources

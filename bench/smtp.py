@@ -35,7 +35,7 @@ class Caller:
         self._waiting: deque[tuple[Future[None], Job]] = deque()
         self.accepted = self.refused = 0
         settings = SmtpSettings(ehlo_name="bench.test", messages_per_session=limit)
-        self.engine = SmtpEngine(settings, self._on_result, lambda: True)
+        self.engine = SmtpEngine(settings, self._on_result, lambda *_: None, lambda: True)
         self._sessions = sessions
         self._job = Job(None, "", "x.test", route, "", "a@b.test", "c@x.test", MESSAGE)
         self._stop = threading.Event()

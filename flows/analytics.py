@@ -13,7 +13,9 @@ from connectors.clickhouse.repair import repair
 from connectors.flow_process import FlowProcess
 from connectors.log.dead import dead_entry
 from connectors.log.port import Record, TopicPartition
+from connectors.log.retention import Kept, Retention
 from sealwax import config
+from sealwax.config import Settings
 from sealwax.model import topics
 from sealwax.store.analytics.embedded import EmbeddedClickHouse
 from sealwax.store.analytics.socket import AnalyticsServer
@@ -45,6 +47,15 @@ def build(ports: Ports) -> Dataflow:
     return flow
 
 
+def kept(settings: Settings) -> dict[str, Kept]:
+    """How long events and dead records are kept, by topic."""
+    flows = ("render", "dispatch")
+    return {
+        topics.EVENTS: Kept((NAME,), read_back=flows, least_ms=settings.events_kept_ms),
+        topics.DEAD: Kept(read_back=flows, least_ms=settings.dead_kept_ms),
+    }
+
+
 def flow() -> Dataflow:
     """The flow as `python -m bytewax.run flows.analytics` runs it."""
     settings = config.start(NAME)
@@ -63,6 +74,9 @@ def flow() -> Dataflow:
         for n in process.numbers
     ]
     positions = repair(process.log, clickhouse.client(), sources, bury, insert_timeout)
+    retention = Retention(process.log, process.numbers, kept(settings), settings.disk_is_low)
+    process.on_close(retention.close)
+    retention.start()
     server = AnalyticsServer(settings.analytics_socket, clickhouse.runner)
     process.on_close(server.close)
     return build(

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
@@ -17,10 +18,12 @@ from bytewax.outputs import Sink
 from connectors.flow_process import FlowProcess
 from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import TopicPartition
+from connectors.log.retention import Kept, Retention
 from connectors.log.settling import FlowSpec, Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink
 from connectors.smtp.bridge import SmtpBridge, Timers
 from connectors.smtp.io import DecisionsSink, RepliesSource
+from connectors.smtp.leases import Leases
 from flows.operators.lane import Lane, LanePorts
 from flows.operators.read import ReadDeliveries
 from sealwax import clock, config
@@ -32,6 +35,13 @@ NAME = "dispatch"
 _SHARES = dict.fromkeys(topics.READY, 5) | dict.fromkeys(topics.RETRY, 1)
 _OUTPUTS = (topics.EVENTS, topics.DEAD, *topics.RETRY)
 _NOT_HELD = {topic: topics.DELAY_OF[topic] for topic in topics.READ_AT_ONCE}
+# A lease looks for the outcome of its attempt for as long as an attempt may last, and longer.
+_LEASE_MS = 2 * 3_600_000
+KEPT = dict.fromkeys(topics.READY, Kept(sources=(NAME,), read_back_whole=("render",))) | (
+    dict.fromkeys(
+        topics.RETRY, Kept(sources=(NAME, "analytics"), read_back=(NAME,), least_ms=_LEASE_MS)
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -87,11 +97,13 @@ def flow() -> Dataflow:
     process = FlowProcess(NAME, settings.data_dir, settings.log)
     settling = Settling(process.log, spec(), process.numbers)
     writer = OutcomeWriter(settling)
-    bridge = SmtpBridge(writer, settings.routes)
+    leases = Leases(settling, writer, uuid4().hex)
+    bridge = SmtpBridge(writer, settings.routes, leases)
     timers = Timers()
     engine = SmtpEngine(
         settings.smtp,
         on_result=bridge.on_result,
+        on_hanging=bridge.on_hanging,
         may_send=lambda: clock.monotonic() < process.valid_until(),
     )
     lanes = LanePorts(
@@ -109,13 +121,18 @@ def flow() -> Dataflow:
     process.in_flight(lambda: bridge.busy)
     process.on_clock_back(bridge.let_go, settling.settle_acknowledged)
     process.on_close(settling.close)
+    retention = Retention(
+        process.log, process.numbers, KEPT, settings.disk_is_low, settling.commit_floors
+    )
+    process.on_close(retention.close)
+    retention.start()
     process.on_close(engine.close)
     return build(
         Ports(
             log=LogSource(settling, process, one_outcome=True),
             replies=RepliesSource(bridge, timers, process),
             acks=AcksSource(settling, process),
-            read=ReadDeliveries(settings.routes.site, _NOT_HELD, writer),
+            read=ReadDeliveries(settings.routes.site, _NOT_HELD, writer, leases),
             lane=lambda: Lane(lanes),
             decisions=DecisionsSink(bridge, engine, writer, process),
             settle=SettleSink(settling),

@@ -13,6 +13,7 @@ from connectors.flow_process import FlowProcess
 from connectors.log.append import AppendSink
 from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import Log, TopicPartition
+from connectors.log.retention import Kept, Retention
 from connectors.log.settling import FlowSpec, Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink
 from flows.operators.intake import Intake
@@ -25,6 +26,7 @@ from sealwax.model import topics
 from sealwax.store.relational import Store, open_store
 
 NAME = "render"
+KEPT = dict.fromkeys(topics.REQUESTED, Kept(sources=(NAME,)))
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,11 @@ def flow() -> Dataflow:
     process.on_clock_back(lambda: None, settling.settle_acknowledged)
     process.on_close(store.close)
     process.on_close(settling.close)
+    retention = Retention(
+        process.log, process.numbers, KEPT, settings.disk_is_low, settling.commit_floors
+    )
+    process.on_close(retention.close)
+    retention.start()
     return build(
         Ports(
             log=LogSource(settling, process, one_outcome=False),

@@ -95,13 +95,23 @@ def _repair_roll_up(client: Client, hours: Sequence[int]) -> None:
         return
     wrong = [row[0] for row in short]
     logger.info("hours of the roll-up are computed anew", hours=len(wrong))
-    for (week,) in client.query(_WEEKS, parameters={"hours": wrong}).result_rows:
-        bounds = {"week": week.isoformat(), "hours": wrong}
+    recompute(client, wrong)
+
+
+def recompute(client: Client, hours: Sequence[int]) -> None:
+    """Computes these hours of the roll-up anew from the events; seconds since 1970."""
+    if not hours:
+        return
+    for (week,) in client.query(_WEEKS, parameters={"hours": list(hours)}).result_rows:
+        bounds = {"week": week.isoformat(), "hours": list(hours)}
         client.command("TRUNCATE TABLE sealwax.stats_hourly_tmp")
         client.command(_KEEP_OTHERS, parameters=bounds)
         client.command(_RECOMPUTE, parameters=bounds)
-        # The swap is atomic: a crash before it only repeats the repair.
+        # The swap is atomic: a crash before it only repeats the repair. ClickHouse refuses to swap
+        # nothing in.
+        left = client.query("SELECT count() FROM sealwax.stats_hourly_tmp").result_rows[0][0]
+        change = "REPLACE" if left else "DROP"
+        source = " FROM sealwax.stats_hourly_tmp" if left else ""
         client.command(
-            f"ALTER TABLE sealwax.stats_hourly REPLACE PARTITION '{week.isoformat()}'"
-            " FROM sealwax.stats_hourly_tmp"
+            f"ALTER TABLE sealwax.stats_hourly {change} PARTITION '{week.isoformat()}'{source}"
         )

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from connectors.log.port import Committed, TopicPartition
+from connectors.log.port import Committed, Headers, TopicPartition
 from sealwax.errors import UnreadableRecordError
 from sealwax.model.delivery import Position
 
@@ -76,6 +76,12 @@ def parse_source_header(raw: bytes) -> tuple[Position, int | None] | None:
     except ValueError:
         return None
     return Position(parts[0], numbers[0], numbers[1]), numbers[2] if len(parts) == 4 else None  # noqa: PLR2004 - the parts counted above
+
+
+def source_of(headers: Headers) -> tuple[Position, int | None] | None:
+    """The record, and of a request the recipient, that an outcome with these headers settles."""
+    raw = next((value for name, value in headers if name == "src"), None)
+    return parse_source_header(raw) if raw else None
 
 
 @dataclass(slots=True)
@@ -181,6 +187,12 @@ class Settler:
         """Makes the next commit_point return one, after a commit that failed."""
         with self._lock:
             self._committed = None
+
+    @property
+    def floor(self) -> Ends | None:
+        """Where a start would read the outputs back from, as last committed; None before that."""
+        with self._lock:
+            return decode_mark(self._committed.metadata) if self._committed else None
 
     @property
     def marks(self) -> int:

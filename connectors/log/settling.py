@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from connectors.log.port import Committed, Log, TopicPartition
-from connectors.log.settle import Ends, Settler, decode_mark, parse_source_header
+from connectors.log.settle import Ends, Settler, decode_mark, source_of
 from sealwax import clock
 from sealwax.errors import UnreadableRecordError
 from sealwax.model.delivery import Position
@@ -21,6 +21,14 @@ _ENDS_EVERY_S = 0.5
 _MAX_MARKS_BEHIND = 1_000
 
 logger = structlog.get_logger(__name__)
+
+
+def read_back_group(flow: str, number: int) -> str:
+    """The group whose positions say how far back a start of the flow reads its outputs.
+
+    Of its source partitions of one number, since processes own numbers.
+    """
+    return f"{flow}.readback.{number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +102,17 @@ class Settling:
             self._settlers[TopicPartition(topic, partition)].settle((offset,))
         self._commit(durable=True)
 
+    def commit_floors(self) -> None:
+        """Commits, durably, how far back a start would read the outputs: retention goes by it."""
+        self._commit(durable=True)
+        for number, outputs in self._outputs.items():
+            floors = [s.floor for tp, s in self._settlers.items() if tp.partition == number]
+            known = [floor for floor in floors if floor is not None]
+            if len(known) == len(floors):
+                lowest = [min(ends) for ends in zip(*known, strict=True)]
+                positions = {tp: Committed(end) for tp, end in zip(outputs, lowest, strict=True)}
+                self.log.commit(read_back_group(self.spec.name, number), positions, durable=True)
+
     def close(self) -> None:
         """Commits what is settled, durably. Idempotent."""
         self._ended.set()
@@ -150,8 +169,7 @@ class Settling:
         found: Mapping[TopicPartition, Mapping[int, set[tuple[str, int | None]]]],
     ) -> None:
         for record in self.log.scan(output, start, end):
-            source = next((v for k, v in record.headers if k == "src"), None)
-            parsed = parse_source_header(source) if source else None
+            parsed = source_of(record.headers)
             if parsed is None:
                 continue
             position, rcpt_index = parsed

@@ -9,6 +9,7 @@ from itertools import count
 from connectors.log.outcomes import OutcomeWriter
 from connectors.smtp import outcomes
 from connectors.smtp.items import Attempted, Fact, Send, Tick
+from connectors.smtp.leases import Leases
 from connectors.smtp.waiting_clock import WaitingClock
 from sealwax import clock
 from sealwax.smtp.engine import Job, Result
@@ -25,11 +26,12 @@ class SmtpBridge:
     its message is durable (R2): so a crash doubles at most one message a session.
     """
 
-    def __init__(self, writer: OutcomeWriter, routes: Routes) -> None:
+    def __init__(self, writer: OutcomeWriter, routes: Routes, leases: Leases) -> None:
         self._writer = writer
         self._routes = routes
+        self._leases = leases
         self._facts: deque[tuple[str, Fact]] = deque()
-        self._held: dict[int, Future[None]] = {}
+        self._held: dict[int, tuple[Send, Future[None]]] = {}
         self._ids = count()
         self._ended_at = clock.monotonic()
         self._in_sessions = 0
@@ -67,6 +69,7 @@ class SmtpBridge:
             topic, entry = outcomes.delivered(send, result)
 
             def durable() -> None:
+                self._leases.ended(send.queued.source)
                 held.set_result(None)
                 self._facts.append((send.queued.site, attempted))
 
@@ -76,25 +79,33 @@ class SmtpBridge:
             if self._let_go:
                 held.set_result(None)
                 return held
-            self._held[attempted.attempt_id] = held
+            self._held[attempted.attempt_id] = send, held
         self._facts.append((send.queued.site, attempted))
         return held
 
     def release(self, attempt_id: int) -> None:
         """Lets the session of an attempt go on; its outcome is durable."""
-        held = self._held.pop(attempt_id, None)
-        if held is not None:  # else all were let go
+        send, held = self._held.pop(attempt_id, (None, None))
+        if send is not None and held is not None:  # else all were let go
+            self._leases.ended(send.queued.source)
             held.set_result(None)
 
     def let_go(self) -> None:
         """For a process whose dataflow is not called any more: no session waits for a lane.
 
-        What was not delivered has no outcome then, and is attempted again after the restart.
+        What was not delivered has no outcome then. It is attempted again after the restart, by its
+        record or by the lease that stands for it.
         """
         with self._lock:
             self._let_go = True
         for attempt_id in list(self._held):
-            self.release(attempt_id)
+            _, held = self._held.pop(attempt_id, (None, None))
+            if held is not None:  # else it was released just now
+                held.set_result(None)
+
+    def on_hanging(self, job: Job, until_ms: int) -> None:
+        """Called by the engine for an attempt that takes long: a lease takes its record's place."""
+        self._leases.grant(job.handle, until_ms)
 
     def take_facts(self, most: int) -> list[tuple[str, Fact]]:
         """Facts for the lanes, oldest first, each once."""

@@ -16,12 +16,14 @@ class Queued(NamedTuple):
         source: The record to settle.
         due_ms: Until when it may wait in memory whatever its `not_before_ms` is: the end of its
             time in a delay topic whose records are read at once; 0 for every other topic.
+        in_doubt: An attempt at it was lost with its process, and may have delivered it.
     """
 
     site: str
     delivery: Delivery
     source: Position
     due_ms: int = 0
+    in_doubt: bool = False
 
 
 class Send(NamedTuple):

@@ -101,7 +101,7 @@ def _row(kind: Kind, send: Send, result: Result, more: Row) -> bytes:
         "code": reply.code,
         "status": reply.status,
         "reply": reply.text,
-        "in_doubt": result.in_doubt,
+        "in_doubt": result.in_doubt or send.queued.in_doubt,
         "tls": result.tls,
         "limits": dict(send.limits),
         "smtp_ms": result.smtp_ms,

@@ -1,6 +1,7 @@
 """Reading ready and retry records: bytes in, messages by site out."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from connectors.log.dead import dead_entry
 from connectors.log.outcomes import OutcomeWriter
@@ -8,8 +9,9 @@ from connectors.log.port import Record
 from connectors.log.source import SourceItem
 from connectors.records import decode_deliveries
 from connectors.smtp.items import Queued
+from connectors.smtp.leases import Due, Leases, lease_of
 from sealwax.errors import UnreadableRecordError
-from sealwax.model.delivery import Position
+from sealwax.model.delivery import Delivery, Position
 from sealwax.model.topics import DEAD
 
 
@@ -17,9 +19,14 @@ class ReadDeliveries:
     """Decodes a batch of records into (site, message); what cannot be read goes to `email.dead`."""
 
     def __init__(
-        self, site: Callable[[str], str], not_held: Mapping[str, int], writer: OutcomeWriter
+        self,
+        site: Callable[[str], str],
+        not_held: Mapping[str, int],
+        writer: OutcomeWriter,
+        leases: Leases,
     ) -> None:
         """Takes the sites of domains, and the delays of topics whose records are read at once."""
+        self._leases = leases
         self._site = site
         self._not_held = not_held
         self._writer = writer
@@ -28,16 +35,28 @@ class ReadDeliveries:
         """The messages of these records, keyed by the site of their recipient's domain."""
         records = [item.record for item in items]
         messages = []
+        due = []
         decoded = decode_deliveries([record.value or b"" for record in records])
         for record, delivery in zip(records, decoded, strict=True):
             source = Position(record.topic, record.partition, record.offset)
             if isinstance(delivery, UnreadableRecordError):
                 self._bury(record, source, delivery)
+            elif lease := lease_of(record):
+                due.append(Due(source, delivery, lease))
             else:
-                site = self._site(delivery.rcpt_domain)
-                due_ms = self._due_ms(record)
-                messages.append((site, Queued(site, delivery, source, due_ms)))
-        return messages
+                messages.append(self._queued(delivery, source, self._due_ms(record)))
+        return messages + [self._again(one) for one in self._leases.settle(due)]
+
+    def _queued(
+        self, delivery: Delivery, source: Position, due_ms: int, *, in_doubt: bool = False
+    ) -> tuple[str, Queued]:
+        site = self._site(delivery.rcpt_domain)
+        return site, Queued(site, delivery, source, due_ms, in_doubt)
+
+    def _again(self, lost: Due) -> tuple[str, Queued]:
+        """At once: nobody waits for the old session any more."""
+        delivery = replace(lost.delivery, not_before_ms=lost.delivery.since_ms)
+        return self._queued(delivery, lost.source, 0, in_doubt=True)
 
     def _due_ms(self, record: Record) -> int:
         delay_ms = self._not_held.get(record.topic)

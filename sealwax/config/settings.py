@@ -64,6 +64,16 @@ class Settings:
         return _ms(self.values[f"give_up_{stream}"])
 
     @property
+    def events_kept_ms(self) -> int:
+        """How long events stay in the log at least."""
+        return _ms(self.values["events_kept"])
+
+    @property
+    def dead_kept_ms(self) -> int:
+        """How long dead records stay in the log at least."""
+        return _ms(self.values["dead_kept"])
+
+    @property
     def lane(self) -> LaneSettings:
         """The limits of a site."""
         return LaneSettings(self.values["connections_per_site"], self.values["rate_per_site"])
@@ -85,6 +95,7 @@ class Settings:
             idle_timeout=self.values["smtp_idle_timeout"],
             drain=self.drain,
             dns_timeout=self.values["dns_timeout"],
+            lease_after=self.values["lease_after"],
         )
 
     @property
@@ -116,6 +127,10 @@ class Settings:
             return least
         there = next(p for p in (self.data_dir, *self.data_dir.parents) if p.exists())
         return max(_LEAST_FREE_BYTES, int(shutil.disk_usage(there).total * _LEAST_FREE_SHARE))
+
+    def disk_is_low(self) -> bool:
+        """Whether no mail is accepted any more."""
+        return shutil.disk_usage(self.data_dir).free < self.min_free_bytes
 
     @property
     def relational(self) -> "RelationalSettings":

@@ -245,6 +245,26 @@ SETTINGS = (
         "How long a stop waits for replies to mail that is on the wire; `up` adds 15 s to it.",
     ),
     Setting(
+        "SEALWAX_LEASE_AFTER",
+        kinds.duration("1s", "10m"),
+        "30s",
+        "After it a record of its own stands for an attempt that has no result yet, so that "
+        "nothing waits for it; after a crash such mail is sent again some minutes later.",
+    ),
+    Setting(
+        "SEALWAX_EVENTS_KEPT",
+        kinds.duration("8d", "365d"),
+        "8d",
+        "How long events stay in the log after they are stored in ClickHouse, to store them anew. "
+        "Never shorter than mail may be tried, and a day.",
+    ),
+    Setting(
+        "SEALWAX_DEAD_KEPT",
+        kinds.duration("1d", "365d"),
+        "30d",
+        "How long `email.dead` keeps records that could not be processed.",
+    ),
+    Setting(
         "SEALWAX_PARTITIONS",
         kinds.whole(1, 500),
         "4",

@@ -27,17 +27,35 @@ _DIED = 70  # EX_SOFTWARE: the supervisor starts the process again
 _START_TIMEOUT_S = 10.0
 _LAST_WORDS_S = 0.05  # for QUIT to leave
 _POLL_S = 0.005
+_LOOK_EVERY_S = 0.5
 
 
 class _Running:
-    """An attempt in the engine, and whether a drain must wait for it."""
+    """An attempt in the engine.
 
-    __slots__ = ("committed", "job", "task")
+    Attributes:
+        job: Its job.
+        task: What makes it.
+        begun_at: When it began, on the monotonic clock.
+        dot_at: When its final dot was written; None before that.
+        over: Its result was handed on, and the outcome is on its way.
+        reported: It was reported as hanging.
+    """
+
+    __slots__ = ("begun_at", "dot_at", "job", "over", "reported", "task")
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.task: asyncio.Task[None] | None = None
-        self.committed = False
+        self.begun_at = clock.monotonic()
+        self.dot_at: float | None = None
+        self.over = False
+        self.reported = False
+
+    @property
+    def committed(self) -> bool:
+        """Whether a drain must wait for it."""
+        return self.over or self.dot_at is not None
 
 
 class SmtpEngine:
@@ -52,6 +70,9 @@ class SmtpEngine:
         settings: Timeouts and limits.
         on_result: Called in the engine's thread; must not block. If its future fails the session
             is ended.
+        on_hanging: Called in the engine's thread, at most once a job, for an attempt without a
+            result after `settings.lease_after`, and at the end of a drain for what is past its
+            final dot; with the wall clock time in milliseconds until which a reply is waited for.
         may_send: Asked before a transaction and before each final dot, in the engine's thread.
         random: Chooses among equal MX hosts.
     """
@@ -60,11 +81,13 @@ class SmtpEngine:
         self,
         settings: SmtpSettings,
         on_result: Callable[[Job, Result], "Future[None]"],
+        on_hanging: Callable[[Job, int], None],
         may_send: Callable[[], bool],
         random: Random | None = None,
     ) -> None:
         self._settings = settings
         self._on_result = on_result
+        self._on_hanging = on_hanging
         self._may_send = may_send
         self._random = random or Random()  # noqa: S311 - spreads load, keeps no secret
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -102,17 +125,19 @@ class SmtpEngine:
         """Stops: nothing new begins, what is before its final dot is dropped at once.
 
         Waits, at most `settings.drain`, for what is past it to have its reply and its outcome
-        durable. Blocks; not for the engine's thread.
+        durable, and reports what still hangs. Blocks; not for the engine's thread.
 
         Returns:
-            The jobs that still hang after the final dot; empty when all is quiet.
+            The jobs that are not over; empty when all is quiet.
         """
         self._call(self._abandon)
         deadline = clock.monotonic() + self._settings.drain.total_seconds()
         quiet = threading.Event()  # never set: a bounded, interruptible wait
         while self.busy() and clock.monotonic() < deadline:
             quiet.wait(_POLL_S)
-        return [running.job for running in list(self._running)]
+        reported: Future[Sequence[Job]] = Future()
+        self._call(self._report_all, reported)
+        return reported.result()
 
     def close(self) -> None:
         """Ends every session, whatever it is doing, and the thread."""
@@ -141,7 +166,9 @@ class SmtpEngine:
         self._around = Surroundings(self._settings, self._random)
         self._doorbell = Doorbell(self._loop)
         self._started.set()
+        watching = asyncio.ensure_future(self._watch())
         await self._closing.wait()
+        watching.cancel()
         tasks = [running.task for running in self._running if running.task]
         for task in tasks:
             task.cancel()
@@ -166,6 +193,35 @@ class SmtpEngine:
                 running.task.cancel()
         if self._around is not None:
             self._around.pool.close()
+
+    async def _watch(self) -> None:
+        """Reports attempts that take long."""
+        lease_after_s = self._settings.lease_after.total_seconds()
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            begun_before = clock.monotonic() - lease_after_s
+            for running in list(self._running):
+                if running.begun_at < begun_before:
+                    self._report(running)
+
+    def _report_all(self, reported: "Future[Sequence[Job]]") -> None:
+        for running in self._running:
+            if running.dot_at is not None:
+                self._report(running)
+        reported.set_result([running.job for running in self._running])
+
+    def _report(self, running: _Running) -> None:
+        if running.over or running.reported:
+            return
+        running.reported = True
+        timeout, since = self._settings.command_timeout, clock.monotonic()
+        if running.dot_at is not None:
+            timeout, since = self._settings.dot_timeout, running.dot_at
+        left_s = timeout.total_seconds() - (clock.monotonic() - since)
+        try:
+            self._on_hanging(running.job, clock.now_ms() + max(0, round(left_s * 1000)))
+        except BaseException as cause:  # noqa: BLE001 - ends the process, whatever it is
+            _die("the SMTP engine could not report an attempt", cause)
 
     def _stop(self) -> None:
         self._draining = True
@@ -193,8 +249,10 @@ class SmtpEngine:
             return None
 
         def may_end() -> bool:
-            running.committed = self._may_send()
-            return running.committed
+            if not self._may_send():
+                return False
+            running.dot_at = clock.monotonic()
+            return True
 
         started_at_ms, started_at = clock.both()
         try:
@@ -206,11 +264,12 @@ class SmtpEngine:
             # an unknown failure, hence temporary.
             logger.exception("an attempt failed", domain=running.job.domain)
             taken_ms = round((clock.monotonic() - started_at) * 1000)
-            return Ended(_defect(started_at_ms, taken_ms, in_doubt=running.committed), None)
+            in_doubt = running.dot_at is not None
+            return Ended(_defect(started_at_ms, taken_ms, in_doubt=in_doubt), None)
 
     async def _settle(self, running: _Running, ended: Ended) -> None:
         """Hands the result on; the session is free again when its outcome is durable."""
-        running.committed = True
+        running.over = True
         session = ended.session
         future = self._on_result(running.job, ended.result)
         try:

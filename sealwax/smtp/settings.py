@@ -23,6 +23,7 @@ class SmtpSettings:
         quit_timeout: For the peer to close after QUIT; nobody waits for it.
         idle_timeout: An unused session is closed after it.
         drain: How long a drain waits for replies to final dots.
+        lease_after: An attempt that takes longer is reported as hanging.
         messages_per_session: A session is closed after so many, at least 1.
         open_sessions: Connections of this process at a time, at least 1.
         addresses_per_attempt: An attempt gives up after so many addresses, at least 1.
@@ -47,6 +48,7 @@ class SmtpSettings:
     quit_timeout: timedelta = timedelta(seconds=2)
     idle_timeout: timedelta = timedelta(seconds=10)
     drain: timedelta = timedelta(seconds=60)
+    lease_after: timedelta = timedelta(seconds=30)
     messages_per_session: int = 100
     open_sessions: int = 1000
     addresses_per_attempt: int = 5

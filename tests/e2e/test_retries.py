@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sealwax.clock import TEST_CLOCK_FILE
+from tests.support.moved_clock import MovedClock
 from tests.support.platform import Platform, free_port, running_platform
 from tests.support.sink import running_sink
 from tests.support.waiting import wait_until
@@ -12,21 +13,6 @@ from tests.support.waiting import wait_until
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 MINUTE, HOUR = 60, 3_600
-
-
-class MovedClock:
-    """Moves the clock of the platform's processes, in seconds."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._seconds = 0
-        file.write_text("0")
-
-    def forward(self, seconds: int) -> None:
-        self._seconds += seconds
-        beside = self._file.with_suffix(".new")
-        beside.write_text(str(self._seconds))
-        beside.replace(self._file)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from connectors.records import encode_deliveries, row_of
 from connectors.smtp.bridge import SmtpBridge, Timers
 from connectors.smtp.io import DecisionsSink, RepliesSource
 from connectors.smtp.items import Decision, Queued, Send, Tick
+from connectors.smtp.leases import Leases
 from flows import dispatch
 from flows.operators.lane import Lane, LanePorts
 from flows.operators.read import ReadDeliveries
@@ -85,10 +86,11 @@ def started(server: ScriptedServer, settling: Settling) -> Iterator[tuple[Any, U
     """Ports over a real engine that sends everything to the server."""
     writer = OutcomeWriter(settling)
     routes = Routes.parse(f"*=127.0.0.1:{server.port}")
-    bridge = SmtpBridge(writer, routes)
+    leases = Leases(settling, writer, "holder")
+    bridge = SmtpBridge(writer, routes, leases)
     process = UntilSettled(settling, READY, idle=lambda: not bridge.busy)
     engine = SmtpEngine(
-        replace(QUICK, open_sessions=10), on_result=bridge.on_result, may_send=lambda: True
+        replace(QUICK, open_sessions=10), bridge.on_result, bridge.on_hanging, lambda: True
     )
     timers = Timers()
     lanes = lane_ports(LaneSettings(connections=3), timers)
@@ -99,7 +101,7 @@ def started(server: ScriptedServer, settling: Settling) -> Iterator[tuple[Any, U
                 log=LogSource(settling, process, one_outcome=True),
                 replies=RepliesSource(bridge, timers, process),
                 acks=AcksSource(settling, process),
-                read=ReadDeliveries(lambda domain: domain, {}, writer),
+                read=ReadDeliveries(lambda domain: domain, {}, writer, leases),
                 lane=lambda: Lane(lanes),
                 decisions=DecisionsSink(bridge, engine, writer, process),
                 settle=SettleSink(settling),

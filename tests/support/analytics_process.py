@@ -21,6 +21,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from connectors.clickhouse.io import ClickHouseSink, EventsSource, Flush, FlushSource
+from connectors.clickhouse.rebuild import rebuild
 from connectors.clickhouse.repair import GROUP, repair
 from connectors.clickhouse.rows import line_of
 from connectors.log import LogSettings, open_log
@@ -118,6 +119,9 @@ class _DyingLog:
         self._log = log
         self._seconds = seconds
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
     def commit(self, *args: Any, **kwargs: Any) -> None:
         self._log.commit(*args, **kwargs)
         # The system ends a process whose alarm nobody handles: no Python runs any more.
@@ -159,6 +163,37 @@ def tear_and_repair(directory: Path) -> None:
     stored.client.command("TRUNCATE TABLE sealwax.stats_hourly")
     positions = [stored.repair()[tp] for _ in range(2)]
     _say({**stored.report(), "positions": positions, "end": end})
+
+
+def rebuild_twice(directory: Path, since_ms: str) -> None:
+    """Loses some rows and keeps others twice, refills from the log since a time, and once more."""
+    stored = Stored(directory)
+    stored.client.command(
+        "ALTER TABLE sealwax.events DELETE WHERE _offset % 3 = 0", settings={"mutations_sync": 2}
+    )
+    stored.client.command("INSERT INTO sealwax.events SELECT * FROM sealwax.events LIMIT 10")
+    steps: list[int] = []
+    total = 0
+    for _ in range(2):
+        total = rebuild(
+            stored.log,
+            stored.client,
+            SOURCES,
+            int(since_ms),
+            lambda _, rows: steps.append(rows),
+            TIMEOUT,
+        )
+    positions = stored.repair()
+    lag = sum(stored.log.end_offset(tp) - at for tp, at in positions.items())
+    _say({**stored.report(), "total": total, "steps": sum(steps), "lag": lag})
+
+
+def die_in_a_rebuild(directory: Path, dies_after_s: str) -> None:
+    """Refills, and is killed some time after a range was committed."""
+    stored = Stored(directory)
+    log: Any = _DyingLog(stored.log, float(dies_after_s))
+    rebuild(log, stored.client, SOURCES, 0, lambda _tp, _rows: None, TIMEOUT)
+    _say("alive")
 
 
 def fail_once(directory: Path) -> None:

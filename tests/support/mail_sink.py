@@ -14,6 +14,7 @@ import email.parser
 import email.policy
 import fnmatch
 import json
+import random
 import signal
 import ssl
 import sys
@@ -53,15 +54,37 @@ class Rule:
         return cls(step, pattern or "*", text, times)
 
 
+class Moods:
+    """What the sink does without a rule: pauses before its last reply, and refusals by chance."""
+
+    _SLOW_S = 3.0
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._pause_dot_s: float = arguments.pause_dot
+        self._pauses: int | None = arguments.pauses
+        self._later: float = arguments.sometimes_later
+        self._slow: float = arguments.sometimes_slow
+        self._chance = random.Random(arguments.seed)
+
+    def refuses(self) -> bool:
+        return self._chance.random() < self._later
+
+    def pause_s(self, number: int) -> float:
+        """Before the reply to the final dot of message `number`."""
+        if self._chance.random() < self._slow:
+            return self._SLOW_S
+        return self._pause_dot_s if self._pauses is None or number <= self._pauses else 0
+
+
 class Keeper:
     """aiosmtpd's handler: refuses by the rules, keeps the rest."""
 
     # ruff: noqa: ARG002 - aiosmtpd decides what its hooks are given
 
-    def __init__(self, directory: Path, rules: list[Rule], pause_dot_s: float) -> None:
+    def __init__(self, directory: Path, rules: list[Rule], moods: Moods) -> None:
         self._directory = directory
         self._rules = rules
-        self._pause_dot_s = pause_dot_s
+        self._moods = moods
         self._refused: Counter[tuple[Rule, str]] = Counter()
         self._index = (directory / "index.jsonl").open("a")
         self._kept = sum(1 for _ in directory.glob("*.eml"))
@@ -111,9 +134,10 @@ class Keeper:
             refusal = self._refusal("DOT", rcpt)
             if refusal is not None:
                 return refusal
+        if self._moods.refuses():
+            return "451 4.3.2 not now"
         file = self._keep(session, envelope)
-        if self._pause_dot_s:
-            await asyncio.sleep(self._pause_dot_s)
+        await asyncio.sleep(self._moods.pause_s(self._kept))
         return f"250 2.0.0 kept as {file}"
 
     def _keep(self, session: Session, envelope: Envelope) -> str:
@@ -152,7 +176,7 @@ def self_signed() -> ssl.SSLContext:
 
 async def serve(arguments: argparse.Namespace) -> None:
     arguments.dir.mkdir(parents=True, exist_ok=True)
-    keeper = Keeper(arguments.dir, arguments.reply, arguments.pause_dot)
+    keeper = Keeper(arguments.dir, arguments.reply, Moods(arguments))
     tls = self_signed() if arguments.tls else None
     loop = asyncio.get_running_loop()
 
@@ -197,6 +221,14 @@ def main() -> None:
         "PATTERN matches the address; N times for each address, then no more",
     )
     parser.add_argument("--pause-dot", type=float, default=0, help="seconds before the dot's reply")
+    parser.add_argument("--pauses", type=int, help="pause for the first messages only, so many")
+    parser.add_argument(
+        "--sometimes-later", type=float, default=0, help="share of messages refused with 451"
+    )
+    parser.add_argument(
+        "--sometimes-slow", type=float, default=0, help="share of replies that take three seconds"
+    )
+    parser.add_argument("--seed", type=int, help="of those chances")
     asyncio.run(serve(parser.parse_args()))
 
 

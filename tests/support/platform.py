@@ -47,7 +47,7 @@ class Platform:
         self._url = f"http://127.0.0.1:{port}"
         self._log = data_dir.parent / f"{data_dir.name}.log"
         self._up: subprocess.Popen[bytes] | None = None
-        self.api = httpx.Client()
+        self.api = httpx.Client(base_url=self._url, timeout=30)
 
     def start(self) -> None:
         """Starts it and waits until it is ready."""
@@ -56,10 +56,9 @@ class Platform:
                 [SEALWAX, "up"], env=self.environment, stdout=log, stderr=log, cwd=ROOT
             )
         wait_until(self.is_ready, 60, f"the platform to be ready; see {self._log}")
-        key = (self.data_dir / "operator.key").read_text().strip()
-        self.api = httpx.Client(
-            base_url=self._url, headers={"Authorization": f"Bearer {key}"}, timeout=30
-        )
+        if not self.api.headers.get("Authorization"):
+            key = (self.data_dir / "operator.key").read_text().strip()
+            self.api.headers["Authorization"] = f"Bearer {key}"
 
     def is_ready(self) -> bool:
         """Whether /readyz says so."""
@@ -85,6 +84,12 @@ class Platform:
     def signal(self, process: str, number: signal.Signals) -> None:
         """Sends a signal to one of the four processes."""
         os.kill(self.pid(process), number)
+
+    def kill_supervisor(self) -> None:
+        """kill -9 of `sealwax up`; its processes get SIGTERM from the kernel."""
+        if self._up is not None:
+            self._up.kill()
+            self._up.wait()
 
     def command(self, *arguments: str) -> str:
         """What a command prints; it must succeed."""

@@ -33,10 +33,13 @@ class EngineUnderTest:
 
     def __init__(self, settings: SmtpSettings) -> None:
         self.results: list[tuple[Job, Result]] = []
+        self.hanging: list[tuple[Job, int]] = []
         self.held: list[Future[None]] = []
         self.hold = False
         self.may_send: Callable[[], bool] = lambda: True
-        self.engine = SmtpEngine(settings, self._on_result, self._may_send, Random(1))
+        self.engine = SmtpEngine(
+            settings, self._on_result, self._on_hanging, self._may_send, Random(1)
+        )
 
     def _may_send(self) -> bool:
         return self.may_send()
@@ -49,6 +52,9 @@ class EngineUnderTest:
             future.set_result(None)
         self.results.append((job, result))
         return future
+
+    def _on_hanging(self, job: Job, until_ms: int) -> None:
+        self.hanging.append((job, until_ms))
 
     def submit(self, *jobs: Job) -> None:
         self.engine.submit(jobs)

@@ -1,6 +1,7 @@
 """Events into ClickHouse exactly once: over kills, torn inserts, bad lines and failures (R10)."""
 
 import random
+import shutil
 import signal
 import subprocess
 from collections import Counter
@@ -148,6 +149,50 @@ def test_an_insert_that_a_crash_tore_is_made_whole_and_only_once(tmp_path):
     report = said("tear_and_repair", tmp_path)
     assert report["places"] == [place for place in places if place[1] == 0]
     assert report["positions"] == [report["end"]] * 2
+    assert_roll_up_agrees(report)
+
+
+def test_a_rebuild_puts_the_rows_of_the_log_in_place_of_what_there_is(tmp_path):
+    places = fill(tmp_path, {EVENTS: [event(n) for n in range(3_000)]})
+    said("consume", tmp_path, "1")
+    report = said("rebuild_twice", tmp_path, "0")
+    assert report["places"] == places
+    assert report["total"] * 2 == report["steps"] == 6_000
+    assert report["lag"] == 0
+    assert report["dead"] == []
+    assert_roll_up_agrees(report)
+
+
+def test_a_rebuild_since_a_time_leaves_older_rows_alone(tmp_path):
+    fill(tmp_path, {EVENTS: [event(n) for n in range(100)]})
+    said("consume", tmp_path, "1")
+    report = said("rebuild_twice", tmp_path, str(clock.now_ms() + _HOUR_MS))
+    assert report["total"] == 0
+    assert 60 < len(report["places"]) < 80, "what was lost stays lost"
+
+
+def test_a_rebuild_to_an_empty_directory_stores_all_there_is(tmp_path):
+    places = fill(tmp_path, {EVENTS: [event(n) for n in range(500)]})
+    said("consume", tmp_path, "1")
+    shutil.rmtree(tmp_path / "clickhouse")
+    report = said("rebuild_twice", tmp_path, "0")
+    assert report["places"] == places
+    assert_roll_up_agrees(report)
+
+
+@pytest.mark.parametrize("dies_after_s", ["0.001", "0.02", "0.1"])
+def test_a_rebuild_that_is_killed_is_ended_by_the_flow(tmp_path, dies_after_s):
+    places = fill(tmp_path, {EVENTS: [event(n) for n in range(3_000)]})
+    said("consume", tmp_path, "1")
+    killed = subprocess.run(
+        command("die_in_a_rebuild", tmp_path, dies_after_s),
+        cwd=ROOT,
+        capture_output=True,
+        timeout=60,
+    )
+    assert killed.returncode in (0, -signal.SIGALRM)
+    report = said("consume", tmp_path, "1")
+    assert report["places"] == places
     assert_roll_up_agrees(report)
 
 

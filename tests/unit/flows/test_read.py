@@ -1,6 +1,6 @@
 """Reading ready and retry records into lanes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from connectors.log.port import Log, Record, TopicPartition
 from connectors.log.settling import Settling
 from connectors.log.source import NOTHING_DONE, SourceItem
 from connectors.records import encode_deliveries
+from connectors.smtp.leases import Leases
 from flows import dispatch
 from flows.operators.read import ReadDeliveries
 from sealwax.model import topics
@@ -37,8 +38,17 @@ def item(offset: int, value: bytes | None, topic: str = READY) -> SourceItem:
     return SourceItem(Record(topic, 0, offset, b"k", value, (), 1_000), NOTHING_DONE)
 
 
+def reading(
+    settling: Settling,
+    site: Callable[[str], str] = str,
+    not_held: Mapping[str, int] = {},
+) -> ReadDeliveries:
+    writer = OutcomeWriter(settling)
+    return ReadDeliveries(site, not_held, writer, Leases(settling, writer, "holder"))
+
+
 def test_messages_are_keyed_by_the_site_of_their_domain(settling):
-    read = ReadDeliveries({"a.test": "one", "b.test": "one"}.__getitem__, {}, None)  # type: ignore[arg-type]  # nothing is buried
+    read = reading(settling, {"a.test": "one", "b.test": "one"}.__getitem__)
     values = encode_deliveries([(delivery(rcpt_domain=d), b"") for d in ("a.test", "b.test")])
     messages = read([item(n, value) for n, value in enumerate(values)])
     assert [(site, queued.site, queued.source.offset) for site, queued in messages] == [
@@ -50,7 +60,7 @@ def test_messages_are_keyed_by_the_site_of_their_domain(settling):
 
 @pytest.mark.parametrize(("topic", "due_ms"), [(READY, 0), (MINUTE, 0), (TEN_SECONDS, 11_000)])
 def test_a_record_that_its_topic_did_not_hold_is_due_by_its_stamp(settling, topic, due_ms):
-    read = ReadDeliveries(str, {TEN_SECONDS: 10_000}, OutcomeWriter(settling))
+    read = reading(settling, not_held={TEN_SECONDS: 10_000})
     (value,) = encode_deliveries([(delivery(due_ms=77), b"")])
     ((_, queued),) = read([item(0, value, topic)])
     assert queued.due_ms == due_ms
@@ -58,7 +68,7 @@ def test_a_record_that_its_topic_did_not_hold_is_due_by_its_stamp(settling, topi
 
 @pytest.mark.parametrize("bad", [b"", None, b"no delivery"])
 def test_what_cannot_be_read_goes_to_the_dead_and_holds_up_no_other(settling, bad):
-    read = ReadDeliveries(str, {}, OutcomeWriter(settling))
+    read = reading(settling)
     (good,) = encode_deliveries([(delivery(), b"")])
     messages = read([item(0, good), item(1, bad), item(2, good)])
     assert [queued.source.offset for _, queued in messages] == [0, 2]

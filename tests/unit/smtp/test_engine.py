@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from sealwax import clock
 from sealwax.model.reply import Command
 from tests.support.smtp_engine import job, running_engine
 from tests.support.smtp_server import Act, Bye, Script, scripted
@@ -159,6 +160,37 @@ def test_drain_names_what_still_hangs_after_the_dot():
         wait_until(lambda: server.messages, 5, "the message")
         assert engine.engine.drain() == [hanging]
         assert engine.results == []
+        ((reported, until_ms),) = engine.hanging
+        assert reported is hanging
+        assert 58_000 < until_ms - clock.now_ms() < 60_000
+
+
+@pytest.mark.parametrize("script", [Script(dot=Act.SILENCE), Script(banner=Act.SILENCE)])
+def test_an_attempt_that_takes_long_is_reported_once_and_goes_on(script):
+    minute = timedelta(seconds=60)
+    with (
+        scripted(script) as server,
+        running_engine(
+            dot_timeout=minute, banner_timeout=minute, lease_after=timedelta(seconds=0.2)
+        ) as engine,
+    ):
+        slow = job(server.port)
+        engine.submit(slow)
+        wait_until(lambda: engine.hanging, 5, "the report")
+        time.sleep(1.2)  # two looks more
+        assert [one for one, _ in engine.hanging] == [slow]
+        assert engine.engine.busy() == 1
+        assert engine.results == []
+
+
+def test_an_attempt_whose_outcome_is_not_durable_yet_is_not_reported():
+    with scripted() as server, running_engine(lease_after=timedelta(seconds=0.1)) as engine:
+        engine.hold = True
+        engine.submit(job(server.port))
+        engine.wait_for(1)
+        time.sleep(0.8)  # a look at least
+        engine.engine.drain()
+        assert engine.hanging == []
 
 
 def test_drain_waits_for_outcomes_that_are_not_durable_yet():
@@ -183,7 +215,7 @@ from tests.support.smtp_engine import QUICK, job
 def broken(job, result):
     raise RuntimeError("defect")
 
-engine = SmtpEngine(QUICK, broken, lambda: True)
+engine = SmtpEngine(QUICK, broken, print, lambda: True)
 engine.start()
 engine.submit([job(1)])
 time.sleep(20)

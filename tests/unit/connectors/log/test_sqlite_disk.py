@@ -1,7 +1,6 @@
 """The embedded log on a disk that is full."""
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from sealwax.model.topics import TopicSpec
 from tests.support.log_adapters import FACTORIES, open_sqlite
 from tests.support.log_process import next_line, running
 from tests.support.log_reading import everything
+from tests.support.small_disk import small_disk
 
 TOPIC = "orders"
 TP = TopicPartition(TOPIC, 0)
@@ -24,16 +24,8 @@ BALLAST_BYTES = 1024 * 1024
 @pytest.fixture
 def disk(tmp_path):
     """A tmpfs of 6 MB; the test of a file size limit below stands in where mounting is forbidden."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    options = f"size={DISK_BYTES}"
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with small_disk(tmp_path / "disk", DISK_BYTES) as folder:
+        yield folder
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from connectors.log.settling import Settling
 from connectors.smtp.bridge import SmtpBridge, Timers
 from connectors.smtp.io import DecisionsSink
 from connectors.smtp.items import Attempted, Postpone, Tick, Verdict
+from connectors.smtp.leases import Leases
 from flows import dispatch
 from sealwax import clock
 from sealwax.errors import StorageFullError
@@ -59,6 +60,9 @@ class Bench:
         sink = DecisionsSink(self.bridge, engine, self.writer, self.process)  # type: ignore[arg-type]
         return sink.build("decisions", 0, 1)
 
+    def another_bridge(self, writer: OutcomeWriter) -> SmtpBridge:
+        return SmtpBridge(writer, Routes(), Leases(self.settling, writer, "holder"))
+
     def end(self, topic: str) -> int:
         return self.log.end_offset(TopicPartition(topic, 0))
 
@@ -73,7 +77,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     log.create_topics(topics.ALL)
     settling = Settling(log, dispatch.spec(), [0])
     writer = OutcomeWriter(settling)
-    bridge = SmtpBridge(writer, Routes.parse("*=127.0.0.1:2525"))
+    routes = Routes.parse("*=127.0.0.1:2525")
+    bridge = SmtpBridge(writer, routes, Leases(settling, writer, "holder"))
     yield Bench(log, settling, writer, bridge, Running())
     settling.close()
     log.close()
@@ -155,7 +160,9 @@ def test_outcomes_of_several_topics_are_one_append_each(bench):
 
 
 def test_a_process_that_drains_hands_no_message_to_a_session(bench):
-    engine = SmtpEngine(QUICK, bench.bridge.on_result, lambda: True)  # it would raise: not started
+    engine = SmtpEngine(
+        QUICK, bench.bridge.on_result, bench.bridge.on_hanging, lambda: True
+    )  # not started
     bench.process.stop()
     bench.sink(engine).write_batch([("site", send(queued()))])
     assert engine.busy() == 0
@@ -164,7 +171,7 @@ def test_a_process_that_drains_hands_no_message_to_a_session(bench):
 
 def test_an_outcome_that_the_log_refuses_is_written_again_until_it_is_durable(bench):
     bench.settling.log = FullAtFirst(bench.log, 2)
-    bridge = SmtpBridge(OutcomeWriter(bench.settling), Routes())
+    bridge = bench.another_bridge(OutcomeWriter(bench.settling))
     sent = send(queued(9))
     held = bridge.on_result(bridge.job(sent), result(OK, START_MS + 20))
     assert not held.done()
@@ -201,7 +208,7 @@ def test_without_a_dataflow_no_session_waits_for_a_lane_and_deliveries_are_store
 def test_a_process_is_stalled_only_while_sessions_work_and_none_ends(bench, monkeypatch):
     now = clock.monotonic()
     monkeypatch.setattr(clock, "monotonic", lambda: now)
-    bridge = SmtpBridge(bench.writer, Routes())
+    bridge = bench.another_bridge(bench.writer)
     now += 60
     assert not bridge.stalled()
     job = bridge.job(send(queued()))

@@ -1,0 +1,127 @@
+"""Retention (R5): what every reader is past is let go of."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from connectors.log.port import Log, TopicPartition
+from connectors.log.settling import read_back_group
+from sealwax import clock
+
+# Nothing is urgent while there is room: whole segments go, and a segment is worth minutes.
+_EVERY_S = 60.0
+_LOOK_EVERY_S = 2.0
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How long the records of a topic are kept.
+
+    Attributes:
+        sources: Groups that read the topic.
+        read_back: Flows that read back, after a start, the partition of their own number.
+        read_back_whole: Flows that read back every partition, whatever their number.
+        least_ms: How long a record stays whatever its readers say, from its append.
+    """
+
+    sources: Sequence[str] = ()
+    read_back: Sequence[str] = ()
+    read_back_whole: Sequence[str] = ()
+    least_ms: int = 0
+
+    def groups(self, number: int, partitions: int) -> list[str]:
+        """The groups whose positions bound partition `number` of a topic."""
+        return [
+            *self.sources,
+            *(read_back_group(flow, number) for flow in self.read_back),
+            *(read_back_group(flow, n) for flow in self.read_back_whole for n in range(partitions)),
+        ]
+
+
+def bound(log: Log, tp: TopicPartition, kept: Kept) -> int:
+    """Below it nobody needs a record any more; 0 where a group has never committed."""
+    groups = kept.groups(tp.partition, log.partitions(tp.topic))
+    committed = [log.committed(group, tp) for group in groups]
+    below = min((point.offset if point else 0 for point in committed), default=log.end_offset(tp))
+    if kept.least_ms:
+        below = first_since(log, tp, clock.now_ms() - kept.least_ms, below)
+    return below
+
+
+def first_since(log: Log, tp: TopicPartition, stamp_ms: int, below: int) -> int:
+    """The first offset below `below` whose record was appended at `stamp_ms` or later, or `below`.
+
+    Stamps never go back within a partition, so a few single reads find it.
+    """
+    low, high = log.start_offset(tp), below
+    while low < high:
+        middle = (low + high) // 2
+        record = next(iter(log.scan(tp, middle, high)), None)
+        if record is None or record.stamp_ms >= stamp_ms:
+            high = middle
+        else:
+            low = record.offset + 1
+    return min(low, below)
+
+
+class Retention:
+    """Deletes from some topics what all their groups are past: each minute, or at once in need."""
+
+    def __init__(
+        self,
+        log: Log,
+        numbers: Sequence[int],
+        kept: Mapping[str, Kept],
+        in_need: Callable[[], bool],
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Starts nothing yet.
+
+        Args:
+            log: The log.
+            numbers: The partition numbers of this process.
+            kept: By topic, how long its records are kept.
+            in_need: Whether the disk is so full that every look is a round.
+            before: Called before each round.
+        """
+        self._log = log
+        self._numbers = tuple(numbers)
+        self._kept = kept
+        self._in_need = in_need
+        self._before = before
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread that deletes."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends it."""
+        self._ended.set()
+        self._thread.join()
+
+    def run_once(self) -> None:
+        """Deletes what may go now."""
+        self._before()
+        for topic, kept in self._kept.items():
+            for number in self._numbers:
+                tp = TopicPartition(topic, number)
+                below = bound(self._log, tp, kept)
+                if below > self._log.start_offset(tp):
+                    self._log.delete_before(tp, below)
+
+    def _run(self) -> None:
+        ran_at = clock.monotonic()
+        while not self._ended.wait(_LOOK_EVERY_S):
+            try:
+                if clock.monotonic() - ran_at >= _EVERY_S or self._in_need():
+                    self.run_once()
+                    ran_at = clock.monotonic()
+            except Exception:
+                # The log is away or full: what may go goes a round later.
+                logger.exception("retention failed, tried again")

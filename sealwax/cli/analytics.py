@@ -1,0 +1,69 @@
+"""`sealwax analytics`: work on ClickHouse that no process does by itself."""
+
+from datetime import UTC, date, datetime, time
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from connectors.clickhouse.rebuild import rebuild as refill
+from connectors.log import open_log
+from connectors.log.ownership import FileOwnership
+from connectors.log.port import TopicPartition
+from sealwax.cli.output import say
+from sealwax.config import load
+from sealwax.errors import ConfigurationError
+from sealwax.model import topics
+from sealwax.store.analytics.embedded import EmbeddedClickHouse
+
+app = App(name="analytics", help="ClickHouse: rebuild it from the log.")
+
+
+@app.command
+def rebuild(
+    *,
+    first: Annotated[
+        str | None,
+        Parameter(name="--from", help="First day, such as 2026-11-18 (UTC); all there is without."),
+    ] = None,
+) -> None:
+    """Store the events of the log anew, in place of what ClickHouse has of them.
+
+    The log keeps events for SEALWAX_EVENTS_KEPT. Rows of days before that are left as they are.
+    Stop the platform first: mail waits meanwhile, and goes on afterwards.
+    """
+    since_ms = _start_ms(first) if first else 0
+    settings = load()
+    if not (settings.data_dir / "log").is_dir():
+        raise ConfigurationError(f"there is no log in {settings.data_dir}; set SEALWAX_DATA_DIR")
+    ownership = FileOwnership(settings.data_dir / "locks", "analytics")
+    ownership.acquire(range(settings.log.partitions))
+    log = open_log(settings.log)
+    log.create_topics(topics.ALL)
+    try:
+        clickhouse = EmbeddedClickHouse(settings.analytics_dir)
+        sources = [
+            TopicPartition(topic, n)
+            for topic in (topics.EVENTS, *topics.RETRY)
+            for n in range(log.partitions(topic))
+        ]
+        stored = 0
+
+        def progress(tp: TopicPartition, rows: int) -> None:
+            nonlocal stored
+            stored += rows
+            say(f"{stored:>12,} rows, now in {tp.topic}, partition {tp.partition}")
+
+        timeout = settings.analytics_insert_timeout
+        total = refill(log, clickhouse.client(), sources, since_ms, progress, timeout)
+    finally:
+        log.close()
+        ownership.close()
+    say(f"{total:,} rows are stored. Start the platform again.")
+
+
+def _start_ms(text: str) -> int:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(f"--from {text!r} is not a day, such as 2026-11-18") from None
+    return int(datetime.combine(day, time(), tzinfo=UTC).timestamp() * 1000)

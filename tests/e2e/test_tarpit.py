@@ -1,0 +1,109 @@
+"""A site that accepts connections and never says a word: it holds up nobody else."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sealwax.model import topics
+from tests.support.log_view import unsettled
+from tests.support.platform import Platform, running_platform
+from tests.support.sink import running_sink
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.proof, pytest.mark.timeout(180)]
+
+HEALTHY = 1_000
+BATCH = 50
+LOAD_S = 15.0
+STUCK = 60
+SESSIONS = 5
+
+
+class Tarpit:
+    """Accepts, reads and never answers."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.connections: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                self.connections.append(self._listener.accept()[0])
+            except OSError:
+                return
+
+    def close(self) -> None:
+        self._listener.close()
+        for connection in self.connections:
+            connection.close()
+
+
+@contextmanager
+def tarpit() -> Iterator[Tarpit]:
+    made = Tarpit()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def email(to: str) -> dict[str, str]:
+    return {"from": "a@acme.test", "to": to, "subject": "Hi", "text": "x" * 2_000}
+
+
+def healthy_load(platform: Platform) -> list[str]:
+    """Longer than mail may wait in memory, so that the rest of the tarpit's is parked."""
+    ids: list[str] = []
+    begun = time.monotonic()
+    while time.monotonic() - begun < LOAD_S or len(ids) < HEALTHY:
+        numbers = range(len(ids), len(ids) + BATCH)
+        ids += platform.send([email(f"u{i}@d{i % 10}.sink.test") for i in numbers])
+        wait_for_delivered(platform, len(ids) - BATCH)
+    wait_for_delivered(platform, len(ids))
+    return ids
+
+
+def wait_for_delivered(platform: Platform, count: int) -> None:
+    wait_until(lambda: platform.stats()["delivered"] >= count, 60, f"{count} delivered")
+
+
+def waits_of_others(platform: Platform, email_id: str, site: str) -> list[str]:
+    rules = [str(step.get("rule", "")) for step in platform.timeline(email_id)]
+    return [
+        rule for rule in rules if rule.startswith("site:") and not rule.startswith(f"site:{site}.")
+    ]
+
+
+def test_a_tarpit_holds_its_own_sessions_and_nothing_else(tmp_path: Path):
+    with tarpit() as stuck, running_sink(tmp_path / "sink") as sink:
+        settings = {
+            "SEALWAX_SMTP_ROUTES": f"*.stuck.test={stuck.address},*.sink.test={sink.address}",
+            "SEALWAX_CONNECTIONS_PER_SITE": str(SESSIONS),
+            "SEALWAX_LEASE_AFTER": "2s",
+        }
+        with running_platform(tmp_path / "data", settings) as platform:
+            platform.send([email(f"u{i}@tar.stuck.test") for i in range(STUCK)])
+            wait_until(lambda: len(stuck.connections) == SESSIONS, 30, "the tarpit's sessions")
+            ids = healthy_load(platform)
+            assert len(stuck.connections) == SESSIONS, "the tarpit holds its sessions all the while"
+            passed = unsettled(platform.data_dir, "dispatch", *topics.READY)
+            assert passed == 0, "the watermarks passed what the tarpit holds"
+            foreign = [
+                rule
+                for i, email_id in enumerate(ids[::25])
+                for rule in waits_of_others(platform, email_id, f"d{i * 25 % 10}.sink.test")
+            ]
+            print(
+                f"\ntarpit: {len(ids)} delivered beside {SESSIONS} sessions that hang, "
+                f"{len(foreign)} waits name another site"
+            )
+            assert not foreign
+            assert sorted(entry["id"] for entry in sink.index()) == sorted(ids)
