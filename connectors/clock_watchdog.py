@@ -30,22 +30,29 @@ class ClockWatchdog:
         self._on_back = on_back
         self._suspect = file.suspicion() is not None
         self._stamps_at = clock.monotonic()
+        wall_ms, monotonic_s = clock.both()
+        self._last = first_look(wall_ms, monotonic_s * 1000)
 
     def start(self) -> None:
         """Starts the thread, which ends with the process."""
         threading.Thread(target=self._run, name="clock", daemon=True).start()
 
     def suspect(self) -> bool:
-        """Whether the wall clock is not to be trusted. Thread-safe."""
-        return self._suspect
+        """Whether the wall clock is not to be trusted. Thread-safe.
+
+        Looks by itself: a decision may fall between a step and the thread's next look.
+        """
+        if self._suspect:
+            return True
+        wall_ms, monotonic_s = clock.both()
+        sign, _ = look(self._last, wall_ms=wall_ms, monotonic_ms=monotonic_s * 1000)
+        return sign is Sign.WENT_FORWARD
 
     def _run(self) -> None:
-        wall_ms, monotonic_s = clock.both()
-        watch = first_look(wall_ms, monotonic_s * 1000)
         never = threading.Event()
         while not never.wait(_LOOK_EVERY_S):
             try:
-                sign, watch = self._look(watch)
+                sign, self._last = self._look(self._last)  # last: `suspect` is true by then
             except Exception:
                 logger.exception("the clock could not be looked at")  # the log is away, say
                 continue

@@ -87,17 +87,25 @@ def test_time_that_passes_is_no_step(bench):
     watchdog = bench.watchdog()
     bench.passed_s = 2 * DAY_S
     bench.wall_s = 61
-    wait_until(watchdog.suspect, 5, "the step of a minute")
-    suspicion = bench.file.suspicion()
+    suspicion = wait_until(bench.file.suspicion, 5, "the step of a minute")
+    assert watchdog.suspect()
     assert suspicion is not None
     assert suspicion.step_ms == pytest.approx(61_000, abs=50)
     assert bench.went_back == 0
 
 
+def test_a_step_forward_is_known_before_the_thread_has_looked(bench, monkeypatch):
+    monkeypatch.setattr(clock_watchdog, "_LOOK_EVERY_S", 3_600)
+    watchdog = bench.watchdog()
+    assert not watchdog.suspect()
+    bench.wall_s = 2 * DAY_S
+    assert watchdog.suspect()
+
+
 def test_a_clock_that_stepped_forward_is_suspect_for_all_processes_until_it_is_accepted(bench):
     first, second = bench.watchdog(), bench.watchdog()
     bench.wall_s = 2 * DAY_S
-    wait_until(lambda: first.suspect() and second.suspect(), 5, "the step to be seen by both")
+    wait_until(lambda: first._suspect and second._suspect, 5, "both threads to have seen it")
     third = bench.watchdog()
     assert third.suspect(), "a restart does not trust it"
     bench.file.accept()
