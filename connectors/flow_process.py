@@ -1,6 +1,7 @@
 """What every flow's process is made of: its log, its ownership, its way to stop."""
 
 import atexit
+import os
 import signal
 import sys
 import threading
@@ -10,13 +11,23 @@ from types import FrameType
 
 import structlog
 
+from connectors.clock_watchdog import ClockWatchdog
 from connectors.log import LogSettings, open_log
 from connectors.log.ownership import FileOwnership
-from connectors.log.port import Log
+from connectors.log.port import Log, TopicPartition
+from connectors.log.stamps import FreshStamps
 from connectors.quiet import Quiet
+from sealwax import clock
 from sealwax.errors import SealwaxError
 from sealwax.model import topics
+from sealwax.policy.clock_watch import WENT_BACK_STATUS
+from sealwax.store.clock_file import ClockFile
 from sealwax.store.processes import ProcessFiles
+
+# After a step back of the clock, how long outcomes may take to be durable; a log that is away for
+# longer leaves them to the next start.
+_LAST_APPENDS_S = 10.0
+_LOOK_EVERY_S = 0.01
 
 logger = structlog.get_logger(__name__)
 
@@ -28,6 +39,9 @@ class FlowProcess:
     topics, in this order, so that nothing is read that another process still works on. SIGTERM and
     SIGINT only set a flag: the log's sources end at once, the work in flight ends as its owner's
     `on_drain` hook says, and the dataflow ends when all of it has been quiet for a moment.
+
+    Where the wall clock goes back, Bytewax calls the dataflow no more until it has caught up. Then
+    the same is done without the dataflow, and the process ends with status 75, to be started anew.
     """
 
     def __init__(self, name: str, data_dir: Path, log: LogSettings) -> None:
@@ -37,6 +51,8 @@ class FlowProcess:
         self._asked = threading.Event()
         self._on_drain: list[Callable[[], object]] = []
         self._on_close: list[Callable[[], None]] = []
+        self._on_clock_back: list[tuple[Callable[[], None], Callable[[], None]]] = []
+        self._clock_went_back = False
         self._in_flight: list[Callable[[], bool]] = []
         self._draining = 0
         self._quiet = Quiet(
@@ -52,11 +68,17 @@ class FlowProcess:
             self.numbers = tuple(self._ownership.acquire(range(log.partitions)))
             self.log: Log = open_log(log)
             self.log.create_topics(topics.ALL)
+            events = [TopicPartition(topics.EVENTS, number) for number in self.numbers]
+            self._watchdog = ClockWatchdog(
+                ClockFile(data_dir), FreshStamps(self.log, events), self._leave
+            )
         except (SealwaxError, OSError) as error:
             sys.exit(f"sealwax {name}: {error}")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        threading.Thread(target=self._drain, name="drain", daemon=True).start()
+        self._drainer = threading.Thread(target=self._drain, name="drain", daemon=True)
+        self._drainer.start()
+        self._watchdog.start()
         atexit.register(self._close)
 
     def draining(self) -> bool:
@@ -75,6 +97,10 @@ class FlowProcess:
         """Until when this process owns its partitions, on the monotonic clock."""
         return self._ownership.valid_until()
 
+    def clock_trusted(self) -> bool:
+        """Whether the wall clock is to be trusted. Thread-safe."""
+        return not self._watchdog.suspect()
+
     def on_drain(self, hook: Callable[[], object]) -> None:
         """Registers what ends work in flight when the process is asked to stop; may block."""
         self._draining += 1
@@ -87,6 +113,15 @@ class FlowProcess:
     def on_close(self, hook: Callable[[], None]) -> None:
         """Registers what is called, last first, when the dataflow has ended."""
         self._on_close.append(hook)
+
+    def on_clock_back(self, let_go: Callable[[], None], commit: Callable[[], None]) -> None:
+        """Registers what is done when the dataflow is not called any more (R11).
+
+        Args:
+            let_go: Called first: what is in flight may not wait for the dataflow.
+            commit: Called last, when nothing is in flight: settles and commits what is durable.
+        """
+        self._on_clock_back.append((let_go, commit))
 
     def running(self) -> None:
         """Marks the process ready; called by the sources when they are asked for items."""
@@ -105,10 +140,40 @@ class FlowProcess:
             hook()
             self._draining -= 1
 
+    def _leave(self) -> None:
+        """Ends the process after a step back of the clock, in the watchdog's thread.
+
+        Nothing is closed: the main thread may be in the midst of it. Nothing needs to be: what is
+        not settled is read again.
+        """
+        self._clock_went_back = True
+        for let_go, _ in self._on_clock_back:
+            let_go()
+        self._asked.set()
+        self._drainer.join()
+        deadline = clock.monotonic() + _LAST_APPENDS_S
+        moment = threading.Event()
+        while any(busy() for busy in self._in_flight) and clock.monotonic() < deadline:
+            moment.wait(_LOOK_EVERY_S)
+        try:
+            for _, commit in self._on_clock_back:
+                commit()
+        except Exception:
+            logger.exception("the last offsets were not committed")
+        self._exit()
+
+    def _exit(self) -> None:
+        self._files.mark_stopped(self.name)
+        logger.info("stopped")
+        sys.stderr.flush()
+        os._exit(WENT_BACK_STATUS)
+
     def _close(self) -> None:
         for hook in reversed(self._on_close):
             hook()
         self.log.close()
         self._ownership.close()
+        if self._clock_went_back:
+            self._exit()
         self._files.mark_stopped(self.name)
         logger.info("stopped")

@@ -60,7 +60,10 @@ def flow() -> Dataflow:
     """The flow as `python -m bytewax.run flows.analytics` runs it."""
     settings = config.start(NAME)
     process = FlowProcess(NAME, settings.data_dir, settings.log)
-    clickhouse = EmbeddedClickHouse(settings.analytics_dir)
+    clickhouse = EmbeddedClickHouse(
+        settings.analytics_dir, query_timeout=settings.analytics_query_timeout
+    )
+    insert_timeout = settings.analytics_insert_timeout
 
     def bury(record: Record, reason: str, detail: str) -> None:
         process.log.append_wait(topics.DEAD, [dead_entry(record, reason, detail)])
@@ -70,7 +73,7 @@ def flow() -> Dataflow:
         for topic in (topics.EVENTS, *topics.RETRY)
         for n in process.numbers
     ]
-    positions = repair(process.log, clickhouse.client(), sources, bury)
+    positions = repair(process.log, clickhouse.client(), sources, bury, insert_timeout)
     retention = Retention(process.log, process.numbers, kept(settings), settings.disk_is_low)
     process.on_close(retention.close)
     retention.start()
@@ -80,6 +83,6 @@ def flow() -> Dataflow:
         Ports(
             events=EventsSource(process.log, positions, process),
             flushes=FlushSource(process),
-            clickhouse=ClickHouseSink(process.log, clickhouse.client, bury),
+            clickhouse=ClickHouseSink(process.log, clickhouse.client, bury, insert_timeout),
         )
     )

@@ -111,6 +111,8 @@ def flow() -> Dataflow:
         limits=lambda _site: settings.lane,
         retry=settings.retry,
         clock=clock,
+        clock_trusted=process.clock_trusted,
+        waiting_ms=bridge.waiting_clock.now_ms,
         draw=random.SystemRandom().random,
         wake=timers.wake,
         stalled=bridge.stalled,
@@ -118,6 +120,7 @@ def flow() -> Dataflow:
     engine.start()
     process.on_drain(engine.drain)
     process.in_flight(lambda: bridge.busy)
+    process.on_clock_back(bridge.let_go, settling.settle_acknowledged)
     process.on_close(settling.close)
     retention = Retention(
         process.log, process.numbers, KEPT, settings.disk_is_low, settling.commit_floors

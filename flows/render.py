@@ -110,6 +110,7 @@ def flow() -> Dataflow:
     writer = OutcomeWriter(settling)
     expiry = ClaimExpiry(process.log, NAME, topics.REQUESTED, store.delete_claims)
     process.in_flight(lambda: bool(settling.unsettled))
+    process.on_clock_back(lambda: None, settling.settle_acknowledged)
     process.on_close(store.close)
     process.on_close(expiry.close)
     process.on_close(settling.close)

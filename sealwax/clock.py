@@ -2,7 +2,8 @@
 
 Tests move the clock without sleeping: where `SEALWAX_TEST_CLOCK_FILE` names a file, the number of
 seconds in it is added to both clocks of every process that has it in its environment. The file is
-read again at most every 50 ms.
+read again at most every 50 ms. Both move together, so this is time that passes and no step of the
+wall clock: for those there is tests/support/wall_clock.py.
 """
 
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 TEST_CLOCK_FILE = "SEALWAX_TEST_CLOCK_FILE"
 _REREAD_AFTER_S = 0.05
+_ONE_MOMENT_S = 0.05
 
 
 class _MovedClock:
@@ -51,6 +53,20 @@ def now() -> datetime:
 def monotonic() -> float:
     """Seconds on a clock that no one sets; for limits and timeouts."""
     return time.monotonic() + _MOVED.seconds()
+
+
+def both() -> tuple[int, float]:
+    """`now_ms` and `monotonic` of the same moment, to compare them.
+
+    A thread can be held up between reading the one and the other; then it reads again.
+    """
+    while True:
+        moved_s = _MOVED.seconds()
+        before_s = time.monotonic()
+        wall_s = time.time()
+        after_s = time.monotonic()
+        if after_s - before_s < _ONE_MOMENT_S:
+            return int((wall_s + moved_s) * 1000), before_s + moved_s
 
 
 def wake_in(ms: int) -> datetime:

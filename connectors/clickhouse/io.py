@@ -1,7 +1,7 @@
 """Records of events and delay topics as a source, and ClickHouse as a sink."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from bytewax.inputs import (
@@ -121,10 +121,11 @@ class FlushSource(DynamicSource[Item]):
 
 
 class _ClickHousePartition(StatelessSinkPartition[Item]):
-    def __init__(self, log: Log, client: Client, bury: Bury) -> None:
+    def __init__(self, log: Log, client: Client, bury: Bury, timeout: timedelta) -> None:
         self._log = log
         self._client = client
         self._bury = bury
+        self._timeout = timeout
         self._lines: list[Line] = []
         self._bytes = 0
         self._since = 0.0
@@ -167,7 +168,7 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
         self._lines, self._bytes, self._ranges, self._stored = [], 0, {}, {}
         positions = {tp: Committed(a, str(b)) for tp, (a, b) in ranges.items()}
         self._log.commit(GROUP, positions, durable=True)
-        insert(self._client, lines, self._bury)
+        insert(self._client, lines, self._bury, self._timeout)
         self._stored = {**stored, **{tp: Committed(b + 1) for tp, (_, b) in ranges.items()}}
 
     def _settle(self) -> None:
@@ -187,13 +188,19 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
 
 
 class ClickHouseSink(DynamicSink[Item]):
-    """Inserts rows in batches. Guarantee: exactly once, with the repair at start."""
+    """Inserts rows in batches. Guarantee: exactly once, with the repair at start.
 
-    def __init__(self, log: Log, client: Callable[[], Client], bury: Bury) -> None:
+    An insert that takes longer than `timeout` ends the process.
+    """
+
+    def __init__(
+        self, log: Log, client: Callable[[], Client], bury: Bury, timeout: timedelta
+    ) -> None:
         self._log = log
         self._client = client
         self._bury = bury
+        self._timeout = timeout
 
     @override
     def build(self, step_id: str, worker_index: int, worker_count: int) -> _ClickHousePartition:
-        return _ClickHousePartition(self._log, self._client(), self._bury)
+        return _ClickHousePartition(self._log, self._client(), self._bury, self._timeout)

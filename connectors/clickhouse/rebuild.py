@@ -1,6 +1,7 @@
 """Refilling ClickHouse from the log, for when its directory was lost or is not trusted."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from itertools import islice
 
 from clickhouse_connect.driver.client import Client
@@ -27,6 +28,7 @@ def rebuild(
     sources: Sequence[TopicPartition],
     since_ms: int,
     progress: Callable[[TopicPartition, int], None],
+    timeout: timedelta,
 ) -> int:
     """Replaces all rows of records that were appended at `since_ms` or later by those of the log.
 
@@ -39,6 +41,7 @@ def rebuild(
         sources: The partitions whose records carry rows.
         since_ms: Milliseconds since 1970.
         progress: Called with a partition and how many of its rows were stored since the last call.
+        timeout: That of an insert.
 
     Returns:
         How many rows were stored.
@@ -52,7 +55,7 @@ def rebuild(
         for lines in _batches(log.scan(tp, first, end)):
             span = Committed(lines[0].record.offset, str(lines[-1].record.offset))
             log.commit(GROUP, {tp: span}, durable=True)
-            insert(client, lines, _leave)
+            insert(client, lines, _leave, timeout)
             total += len(lines)
             progress(tp, len(lines))
         log.commit(GROUP, {tp: Committed(end)}, durable=True)

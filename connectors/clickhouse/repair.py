@@ -1,6 +1,7 @@
 """What a start finds out about the last run: which rows of its last inserts are stored."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import structlog
 from clickhouse_connect.driver.client import Client
@@ -52,13 +53,13 @@ logger = structlog.get_logger(__name__)
 
 
 def repair(
-    log: Log, client: Client, sources: Sequence[TopicPartition], bury: Bury
+    log: Log, client: Client, sources: Sequence[TopicPartition], bury: Bury, timeout: timedelta
 ) -> dict[TopicPartition, int]:
     """Makes events and roll-ups hold exactly what the committed ranges hold.
 
     The last committed range of a partition is uncertain: an insert is atomic per ClickHouse
     partition and per table only. Rows that are missing are inserted from the log, and hours whose
-    roll-up differs are computed anew and swapped in.
+    roll-up differs are computed anew and swapped in. `timeout` is that of an insert.
 
     Returns:
         Where to read on in each partition.
@@ -77,7 +78,7 @@ def repair(
         missing = [line for line in lines if line and line.record.offset not in stored]
         if missing:
             logger.info("rows of the last insert were missing", tp=tp, rows=len(missing))
-            insert(client, missing, bury)
+            insert(client, missing, bury, timeout)
         hours.update(row[0] for row in client.query(_HOURS, parameters=bounds).result_rows)
         positions[tp] = last + 1
     if hours:

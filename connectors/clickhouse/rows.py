@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
 import structlog
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from connectors.clickhouse.deadline import deadline
 from connectors.log.port import Record
 from connectors.records import row_of
 from sealwax.errors import UnreadableRecordError
@@ -65,8 +67,10 @@ def line_of(record: Record, bury: Bury) -> Line | None:
     return Line(record, row[:-1] + place)
 
 
-def insert(client: Client, lines: Sequence[Line], bury: Bury) -> None:
+def insert(client: Client, lines: Sequence[Line], bury: Bury, timeout: timedelta) -> None:
     """Inserts all lines at once; one that ClickHouse refuses is found by halving and buried.
+
+    An insert that takes longer than `timeout` ends the process.
 
     Raises:
         DatabaseError: ClickHouse failed for another reason than a line.
@@ -75,9 +79,10 @@ def insert(client: Client, lines: Sequence[Line], bury: Bury) -> None:
         return
     block = b"\n".join(line.json for line in lines)
     try:
-        client.raw_insert(
-            "sealwax.events", insert_block=block, fmt="JSONEachRow", settings=_INSERT_SETTINGS
-        )
+        with deadline(timeout, "an insert into ClickHouse"):
+            client.raw_insert(
+                "sealwax.events", insert_block=block, fmt="JSONEachRow", settings=_INSERT_SETTINGS
+            )
     except DatabaseError as error:
         if not _is_fault_of_a_line(error):
             raise
@@ -86,8 +91,8 @@ def insert(client: Client, lines: Sequence[Line], bury: Bury) -> None:
             bury(lines[0].record, "row_refused", str(error)[:500])
             return
         half = len(lines) // 2
-        insert(client, lines[:half], bury)
-        insert(client, lines[half:], bury)
+        insert(client, lines[:half], bury, timeout)
+        insert(client, lines[half:], bury, timeout)
 
 
 def _is_one_object(row: bytes) -> bool:

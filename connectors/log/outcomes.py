@@ -3,11 +3,13 @@
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import structlog
 
 from connectors.log.port import Entry, Log
 from connectors.log.settling import Settling
+from sealwax import clock
 from sealwax.errors import LogClosedError
 from sealwax.model.delivery import Position
 
@@ -47,12 +49,19 @@ class OutcomeWriter:
         self._later = later
         self._acks = settling.acks
         self._lock = threading.Lock()
-        self._pending = 0
+        self._pending: dict[int, float] = {}  # append -> since when, oldest first
+        self._numbers = count()
 
     @property
     def pending(self) -> int:
         """Appends that are not durable yet."""
-        return self._pending
+        return len(self._pending)
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Since when the oldest of them waits, monotonic; None where there is none."""
+        with self._lock:
+            return next(iter(self._pending.values()), None)
 
     def write(
         self,
@@ -71,18 +80,22 @@ class OutcomeWriter:
         if not appends:
             self._complete(countdown)
             return
+        now = clock.monotonic()
+        numbers = [next(self._numbers) for _ in appends]
         with self._lock:
-            self._pending += len(appends)
-        for topic, entries in appends:
-            self._append(topic, entries, countdown)
+            self._pending.update(dict.fromkeys(numbers, now))
+        for number, (topic, entries) in zip(numbers, appends, strict=True):
+            self._append(number, topic, entries, countdown)
 
-    def _append(self, topic: str, entries: Sequence[Entry], countdown: _Countdown) -> None:
+    def _append(
+        self, number: int, topic: str, entries: Sequence[Entry], countdown: _Countdown
+    ) -> None:
         def on_durable(result: Sequence[int] | Exception) -> None:
             if isinstance(result, Exception):
-                self._again(topic, entries, countdown, result)
+                self._again(number, topic, entries, countdown, result)
                 return
             with self._lock:
-                self._pending -= 1
+                del self._pending[number]
                 countdown.left -= 1
                 complete = countdown.left == 0
             if complete:
@@ -91,12 +104,17 @@ class OutcomeWriter:
         self._log.append(topic, entries, on_durable)
 
     def _again(
-        self, topic: str, entries: Sequence[Entry], countdown: _Countdown, error: Exception
+        self,
+        number: int,
+        topic: str,
+        entries: Sequence[Entry],
+        countdown: _Countdown,
+        error: Exception,
     ) -> None:
         if isinstance(error, LogClosedError):
             return
         logger.error("append failed, tried again", topic=topic, error=str(error))
-        self._later(_AGAIN_AFTER_S, lambda: self._append(topic, entries, countdown))
+        self._later(_AGAIN_AFTER_S, lambda: self._append(number, topic, entries, countdown))
 
     def _complete(self, countdown: _Countdown) -> None:
         self._acks.extend(countdown.positions)

@@ -104,6 +104,16 @@ class Settling:
             max(1, self.spec.window_bytes * share // number),
         )
 
+    def settle_acknowledged(self) -> None:
+        """Settles what is durable, and commits, without the dataflow (R11). Thread-safe."""
+        while self.acks:
+            try:
+                topic, partition, offset = self.acks.popleft()
+            except IndexError:
+                break  # a worker took it
+            self._settlers[TopicPartition(topic, partition)].settle((offset,))
+        self._commit(durable=True)
+
     def commit_floors(self) -> None:
         """Commits, durably, how far back a start would read the outputs: retention goes by it."""
         self._commit(durable=True)

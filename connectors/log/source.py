@@ -67,6 +67,7 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
         self._settler = settling.settler(tp)
         self._reader = settling.log.reader(tp, self._settler.position)
         self._buffer: deque[Record] = deque()
+        self._read_at = clock.monotonic()
         self._process = process
         self._alone = alone
         self._done = settling.take_done(tp)
@@ -84,14 +85,25 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
         if room > 0 and not self._buffer:
             size = min(_READ_BYTES, self._window_bytes - self._settler.unsettled_bytes)
             self._buffer.extend(self._reader.read(min(room, _READ_RECORDS), size))
+            self._read_at = clock.monotonic()
         items: list[SourceItem] = []
-        release_before_ms = clock.now_ms() - self._hold_ms
+        now_ms = clock.now_ms()
         while self._buffer and room > len(items):
-            if self._hold_ms and self._buffer[0].stamp_ms > release_before_ms:
+            if self._hold_ms and self._is_held(self._buffer[0], now_ms):
                 break
             self._take(self._buffer.popleft(), items)
         self._busy = bool(items)
         return items
+
+    def _is_held(self, record: Record, now_ms: int) -> bool:
+        """Whether its time in the delay topic is not over.
+
+        A stamp in the future was made before the clock was set back, or follows one that was. Such
+        a record waits from when it was read: else all retries would wait for the clock to catch up.
+        """
+        if record.stamp_ms > now_ms:
+            return (clock.monotonic() - self._read_at) * 1000 < self._hold_ms
+        return record.stamp_ms > now_ms - self._hold_ms
 
     def _room(self) -> int:
         settler = self._settler

@@ -10,6 +10,7 @@ from connectors.log.outcomes import OutcomeWriter
 from connectors.smtp import outcomes
 from connectors.smtp.items import Attempted, Fact, Send, Tick
 from connectors.smtp.leases import Leases
+from connectors.smtp.waiting_clock import WaitingClock
 from sealwax import clock
 from sealwax.smtp.engine import Job, Result
 from sealwax.smtp.route import Routes
@@ -35,6 +36,8 @@ class SmtpBridge:
         self._ended_at = clock.monotonic()
         self._in_sessions = 0
         self._lock = threading.Lock()
+        self._let_go = False
+        self.waiting_clock = WaitingClock(lambda: writer.waiting_since)
 
     def job(self, send: Send) -> Job:
         """What the engine needs to know for an attempt."""
@@ -71,16 +74,34 @@ class SmtpBridge:
                 self._facts.append((send.queued.site, attempted))
 
             self._writer.write([(topic, [entry])], [send.queued.source], durable)
-        else:
+            return held
+        with self._lock:
+            if self._let_go:
+                held.set_result(None)
+                return held
             self._held[attempted.attempt_id] = send, held
-            self._facts.append((send.queued.site, attempted))
+        self._facts.append((send.queued.site, attempted))
         return held
 
     def release(self, attempt_id: int) -> None:
         """Lets the session of an attempt go on; its outcome is durable."""
-        send, held = self._held.pop(attempt_id)
-        self._leases.ended(send.queued.source)
-        held.set_result(None)
+        send, held = self._held.pop(attempt_id, (None, None))
+        if send is not None and held is not None:  # else all were let go
+            self._leases.ended(send.queued.source)
+            held.set_result(None)
+
+    def let_go(self) -> None:
+        """For a process whose dataflow is not called any more: no session waits for a lane.
+
+        What was not delivered has no outcome then. It is attempted again after the restart, by its
+        record or by the lease that stands for it.
+        """
+        with self._lock:
+            self._let_go = True
+        for attempt_id in list(self._held):
+            _, held = self._held.pop(attempt_id, (None, None))
+            if held is not None:  # else it was released just now
+                held.set_result(None)
 
     def on_hanging(self, job: Job, until_ms: int) -> None:
         """Called by the engine for an attempt that takes long: a lease takes its record's place."""
@@ -99,6 +120,8 @@ class SmtpBridge:
     @property
     def busy(self) -> bool:
         """Whether facts wait, sessions wait for an outcome, or outcomes for the log."""
+        if self._let_go:
+            return bool(self._writer.pending)
         return bool(self._facts or self._held or self._writer.pending)
 
     def stalled(self) -> bool:

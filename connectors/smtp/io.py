@@ -37,6 +37,7 @@ class _RepliesPartition(StatelessSourcePartition[tuple[str, Fact]]):
     def next_batch(self) -> list[tuple[str, Fact]]:
         if self._process.quiet(_QUIET_S):
             raise StopIteration
+        self._bridge.waiting_clock.now_ms()  # it has to be looked at often
         facts = self._bridge.take_facts(_MOST_FACTS)
         if not self._process.draining():
             facts += self._timers.take_due(clock.monotonic() * 1000)

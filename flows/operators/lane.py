@@ -19,7 +19,7 @@ from sealwax.model.event import Cause, Kind, Wait
 from sealwax.policy.delay import IN_MEMORY_MS
 from sealwax.policy.lane import LaneSettings, grant
 from sealwax.policy.parking import next_slot, per_minute, slot_room, slot_start_ms
-from sealwax.policy.retry import Bounce, Expire, Retry, RetrySettings, fate_of
+from sealwax.policy.retry import Bounce, Expire, Retry, RetrySettings, Tried, fate_of
 
 # A lane with nothing to remember is let go of after this.
 _IDLE_MS = 600_000
@@ -47,6 +47,9 @@ class LanePorts:
         limits: Site -> its limits.
         retry: The retry schedule.
         clock: The clocks.
+        clock_trusted: Whether the wall clock is; where not, no message expires.
+        waiting_ms: The clock by which messages wait for the lane's limits: it stands still while
+            the log is away.
         draw: A number in [0, 1).
         wake: Asks for a Tick of a site at a monotonic time in milliseconds.
         stalled: Whether nothing moves in the whole process (own network, log away): then nobody
@@ -56,6 +59,8 @@ class LanePorts:
     limits: Callable[[str], LaneSettings]
     retry: RetrySettings
     clock: Clock
+    clock_trusted: Callable[[], bool]
+    waiting_ms: Callable[[], float]
     draw: Callable[[], float]
     wake: Callable[[float, str], None]
     stalled: Callable[[], bool]
@@ -74,6 +79,7 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         self._blocked_by = Cause.QUEUE
         self._tick_at_ms = _NEVER
         self._active_at_ms = 0.0
+        self._waiting_ms = 0.0
         self._planned: dict[int, int] = {}
         self._ended_ms: deque[float] = deque(maxlen=1_000)
 
@@ -81,19 +87,20 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
     def on_batch(self, values: list[Fact]) -> tuple[Iterable[Decision], bool]:
         now_ms = self._ports.clock.now_ms()
         mono_ms = self._ports.clock.monotonic() * 1000
+        self._waiting_ms = self._ports.waiting_ms()
         decisions: list[Decision] = []
         for fact in values:
             match fact:
                 case Queued():
                     self._take(fact, now_ms, decisions)
                 case Attempted():
-                    self._judge(fact, now_ms, mono_ms, decisions)
+                    self._judge(fact, now_ms, decisions)
                 case Tick():
                     self._tick_at_ms = _NEVER
         for waiting in self._queue.take_due(now_ms):
             self._place(waiting, now_ms, decisions)
         again_at_ms = self._send(now_ms, mono_ms, decisions)
-        self._park(now_ms, mono_ms, decisions)
+        self._park(now_ms, decisions)
         if decisions:
             self._active_at_ms = mono_ms
         return decisions, self._plan(again_at_ms, now_ms, mono_ms)
@@ -112,28 +119,27 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         """To the queue, to a wait in memory of ten seconds at most, or to a delay topic."""
         not_before_ms = waiting.queued.delivery.not_before_ms
         if not_before_ms <= now_ms:
-            self._queue.make_ready(waiting)
+            self._queue.make_ready(waiting, self._waiting_ms)
         elif not_before_ms - now_ms <= IN_MEMORY_MS:
             self._queue.hold(waiting, not_before_ms)
         elif waiting.queued.due_ms > now_ms:
-            self._queue.hold(waiting, waiting.queued.due_ms)
+            # Further ahead than this it is only where the clock was set back.
+            self._queue.hold(waiting, min(waiting.queued.due_ms, now_ms + IN_MEMORY_MS))
         else:
             decisions.append(self._postpone(waiting, now_ms, not_before_ms))
 
-    def _judge(
-        self, fact: Attempted, now_ms: int, mono_ms: float, decisions: list[Decision]
-    ) -> None:
+    def _judge(self, fact: Attempted, now_ms: int, decisions: list[Decision]) -> None:
         self._open_sessions -= 1
-        self._ended_ms.append(mono_ms)
+        self._ended_ms.append(self._waiting_ms)
         if fact.result.accepted:
             return
         fate = fate_of(
             self._ports.retry,
             fact.result.reply,
-            attempts=fact.send.attempt,
+            Tried(fact.send.attempt, fact.result.started_at_ms, now_ms),
             give_up_at_ms=fact.send.queued.delivery.give_up_at_ms,
-            now_ms=now_ms,
             draw=self._ports.draw(),
+            clock_trusted=self._ports.clock_trusted(),
         )
         match fate:
             case Bounce():
@@ -162,17 +168,16 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         self._blocked_by = granted.blocked_by
         return granted.again_at_ms
 
-    def _park(self, now_ms: int, mono_ms: float, decisions: list[Decision]) -> None:
+    def _park(self, now_ms: int, decisions: list[Decision]) -> None:
         """Moves to a delay topic what has waited for the lane's limits for too long."""
-        longest_ms = self._settings.max_waiting_ms
+        parked_from_ms = self._waiting_ms - self._settings.max_waiting_ms
         oldest_ms = self._queue.oldest_ready_ms
-        if oldest_ms is None or now_ms - oldest_ms < longest_ms or self._ports.stalled():
+        if oldest_ms is None or oldest_ms > parked_from_ms or self._ports.stalled():
             return
-        busy_since_ms = mono_ms - (now_ms - oldest_ms)
-        pace = per_minute(self._ended_ms, busy_since_ms=busy_since_ms, now_ms=mono_ms)
+        pace = per_minute(self._ended_ms, busy_since_ms=oldest_ms, now_ms=self._waiting_ms)
         room = slot_room(pace, self._settings.connections)
         self._planned = {m: n for m, n in self._planned.items() if m * 60_000 >= now_ms}
-        while oldest_ms is not None and now_ms - oldest_ms >= longest_ms:
+        while oldest_ms is not None and oldest_ms <= parked_from_ms:
             minute = next_slot(self._planned, per_minute=room, now_ms=now_ms)
             self._planned[minute] = self._planned.get(minute, 0) + 1
             not_before_ms = slot_start_ms(minute, self._ports.draw())
@@ -185,7 +190,7 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
     def _waits(self, waiting: Waiting, now_ms: int) -> tuple[Wait, ...]:
         """Accounts for the time since the last outcome: planned wait, way here, the lane."""
         delivery = waiting.queued.delivery
-        since_ms = delivery.since_ms
+        since_ms = min(delivery.since_ms, now_ms)  # later only where the clock was set back
         due_ms = max(since_ms, min(delivery.not_before_ms, now_ms))
         ready_ms = max(due_ms, min(waiting.ready_ms, now_ms))
         cause = self._blocked_by
@@ -204,17 +209,21 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
             wake_ms = self._active_at_ms + _IDLE_MS
         else:
             wake_ms = again_at_ms if again_at_ms is not None else _NEVER
-            for due_ms in (self._queue.next_due_ms, self._longest_wait_ends_ms(now_ms)):
-                if due_ms is not None:
-                    wake_ms = min(wake_ms, mono_ms + max(1, due_ms - now_ms))
+            due_ms = self._queue.next_due_ms
+            for left_ms in (
+                None if due_ms is None else due_ms - now_ms,
+                self._longest_wait_left_ms(),
+            ):
+                if left_ms is not None:
+                    wake_ms = min(wake_ms, mono_ms + max(1, left_ms))
         if wake_ms < self._tick_at_ms:
             self._tick_at_ms = wake_ms
             self._ports.wake(wake_ms, self._site)
         return self.RETAIN
 
-    def _longest_wait_ends_ms(self, now_ms: int) -> int | None:
+    def _longest_wait_left_ms(self) -> float | None:
         oldest_ms = self._queue.oldest_ready_ms
         if oldest_ms is None:
             return None
         # While all is stalled nobody is parked: look again in a second.
-        return max(oldest_ms + self._settings.max_waiting_ms, now_ms + 1_000)
+        return max(oldest_ms + self._settings.max_waiting_ms - self._waiting_ms, 1_000)

@@ -15,16 +15,18 @@ class Waiting:
     Attributes:
         queued: The message.
         arrived_ms: When the lane saw it, wall clock.
+        since_ms: Since when only the lane's limits keep it, on the lane's clock.
         gone: Whether it left already; queues drop it when they come upon it.
     """
 
     queued: Queued
     arrived_ms: int
+    since_ms: float = 0.0
     gone: bool = False
 
     @property
     def ready_ms(self) -> int:
-        """Since when nothing but the lane's limits keeps it."""
+        """The same on the wall clock, as its row says it."""
         return max(self.arrived_ms, self.queued.delivery.not_before_ms)
 
 
@@ -54,10 +56,10 @@ class WaitingQueue:
         return self._later[0][0] if self._later else None
 
     @property
-    def oldest_ready_ms(self) -> int | None:
-        """Since when the message waits that became ready first."""
+    def oldest_ready_ms(self) -> float | None:
+        """Since when the message waits that became ready first, on the lane's clock."""
         self._drop_gone()
-        return self._arrivals[0].ready_ms if self._arrivals else None
+        return self._arrivals[0].since_ms if self._arrivals else None
 
     def hold(self, waiting: Waiting, until_ms: int) -> None:
         """Keeps a message until then; `take_due` gives it back."""
@@ -71,8 +73,9 @@ class WaitingQueue:
             due.append(heapq.heappop(self._later)[2])
         return due
 
-    def make_ready(self, waiting: Waiting) -> None:
-        """Takes in a message that only the lane's limits keep."""
+    def make_ready(self, waiting: Waiting, since_ms: float) -> None:
+        """Takes in a message that only the lane's limits keep, from now on."""
+        waiting.since_ms = since_ms
         delivery = waiting.queued.delivery
         marketing = delivery.stream == Stream.MARKETING
         self._sequence += 1

@@ -12,7 +12,7 @@ from connectors.log import open_log
 from sealwax import config
 from sealwax.api.app import make_app
 from sealwax.api.server import check_free, serve
-from sealwax.api.services import make_services
+from sealwax.api.services import ApiTimeouts, make_services
 from sealwax.config import Settings
 from sealwax.errors import SealwaxError
 from sealwax.model import topics
@@ -42,14 +42,16 @@ async def _run(settings: Settings) -> None:
     processes = ProcessFiles(settings.data_dir)
     store = open_store(settings.relational)
     log = open_log(settings.accepting_log)
-    analytics = SocketAnalytics(settings.analytics_socket)
+    analytics = SocketAnalytics(settings.analytics_socket, settings.analytics_timeout)
     try:
         log.create_topics(topics.ALL)
+        timeouts = ApiTimeouts(body=settings.http_body_timeout, append=settings.append_timeout)
         services = make_services(
             log,
             store,
             analytics,
             processes,
+            timeouts,
             idempotency_keys_kept_ms=settings.idempotency_keys_kept_ms,
         )
 
@@ -61,7 +63,8 @@ async def _run(settings: Settings) -> None:
             processes.mark_ready(NAME)
             logger.info("ready", url=settings.http.url)
 
-        await serve(make_app(services), settings.http, stop, ready)
+        app = make_app(services)
+        await serve(app, settings.http, settings.http_header_timeout, stop, ready)
         services.events.close()
     finally:
         # In a thread: what waits for the log gets its answer on this loop.

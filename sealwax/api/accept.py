@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
-from connectors.log.port import Entry, Headers, Log
+from connectors.log.port import Entry, Headers
 from connectors.records import partition_of
 from sealwax import clock
 from sealwax.api.appends import Appends
@@ -71,15 +71,20 @@ class Acceptor:
     """Checks emails and appends their requests to the log."""
 
     def __init__(
-        self, log: Log, store: Store, recent: RecentEmails, limits: SubmissionLimits
+        self,
+        appends: Appends,
+        partitions: Mapping[str, int],
+        store: Store,
+        recent: RecentEmails,
+        limits: SubmissionLimits,
     ) -> None:
-        """Must be made on the event loop that calls it."""
-        self._appends = Appends(log)
+        """Takes the number of partitions by topic. Must be made on the event loop that calls it."""
+        self._appends = appends
         self._grant_key = store.master_key.derive("grant")
         self._recent = recent
         self._ids = Ids()
         self._limits = limits
-        self._partitions = {topic: log.partitions(topic) for topic in _TOPIC_OF.values()}
+        self._partitions = partitions
         self._templates = PinnedTemplates(store, limits)
         self._usable: LookUps[tuple[str, str], bool] = LookUps(
             lambda key: store.usable_domain(*key) or None, keep_s=_KEEP_S, size=_DOMAINS
@@ -91,6 +96,7 @@ class Acceptor:
         Raises:
             ProblemError, SubmissionError: It is refused, and nothing was appended.
             StorageFullError, LogClosedError, OSError: It could not be stored.
+            NotConfirmedError: It may be stored.
             StoreAwayError: It could not be checked.
         """
         checked = await self.check(tenant_id, body)

@@ -3,16 +3,22 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
 from connectors.log.port import Entry, Log
+from sealwax.errors import SealwaxError
 
 # No group is larger, so that the first of it does not wait long for the bytes of the last.
 _GROUP_RECORDS: Final = 2_000
 _GROUP_BYTES: Final = 8 * 1024 * 1024
 
 
-@dataclass(slots=True)
+class NotConfirmedError(SealwaxError):
+    """The log took the entries and did not say in time whether they are durable."""
+
+
+@dataclass(slots=True, eq=False)
 class _Waiting:
     """Entries of one request, and who waits for them."""
 
@@ -35,9 +41,16 @@ class Appends:
     one call from the log's thread wakes all its requests.
     """
 
-    def __init__(self, log: Log) -> None:
-        """Must be made on the event loop that awaits the appends."""
+    def __init__(self, log: Log, timeout: timedelta) -> None:
+        """Must be made on the event loop that awaits the appends.
+
+        Args:
+            log: Where to. It answers by itself while another process holds it; `timeout` should be
+                longer than that takes.
+            timeout: How long a request waits for its answer.
+        """
         self._log = log
+        self._timeout_s = timeout.total_seconds()
         self._loop = asyncio.get_running_loop()
         self._topics: dict[str, _Topic] = {}
 
@@ -47,7 +60,8 @@ class Appends:
         Raises:
             StorageFullError: The disk is full, or its reserve is reached.
             LogClosedError: The process is stopping.
-            OSError: The log cannot be written.
+            OSError: The log cannot be written, or another process held it for too long.
+            NotConfirmedError: The disk has not answered; the entries may become durable yet.
         """
         waiting = _Waiting(entries, self._loop.create_future())
         state = self._topics.get(topic)
@@ -58,7 +72,16 @@ class Appends:
             state.busy = True
             # Not at once: requests that the loop reads in the same round go together.
             self._loop.call_soon(self._flush, topic, state)
-        return await waiting.done
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await waiting.done
+        except TimeoutError as error:
+            if not waiting.done.cancelled():
+                raise  # the log's own: nothing was stored
+            if waiting in state.waiting:
+                state.waiting.remove(waiting)  # the log never saw it
+                raise
+            raise NotConfirmedError("the disk did not answer in time") from error
 
     def _flush(self, topic: str, state: _Topic) -> None:
         if not state.waiting:
@@ -91,6 +114,11 @@ class Appends:
     def _settle(
         self, topic: str, group: Sequence[_Waiting], result: Sequence[int] | Exception
     ) -> None:
+        state = self._topics[topic]
+        if isinstance(result, TimeoutError):
+            # Who waits for the next append would wait as long for the same.
+            group = [*group, *state.waiting]
+            state.waiting.clear()
         first = 0
         for waiting in group:
             after = first + len(waiting.entries)
@@ -101,4 +129,4 @@ class Appends:
             else:
                 waiting.done.set_result(result[first:after])
             first = after
-        self._flush(topic, self._topics[topic])
+        self._flush(topic, state)

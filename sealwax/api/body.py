@@ -1,7 +1,7 @@
 """Reading the body of a request, as much of it as is allowed."""
 
 import asyncio
-from typing import Final
+from datetime import timedelta
 
 from litestar.types import Receive
 
@@ -13,28 +13,28 @@ from sealwax.api.problems import (
     ProblemError,
 )
 
-# A megabyte over a slow mobile line; without it a client that stalls keeps its bytes here for ever.
-_PATIENCE_S: Final = 60.0
 
-
-async def read_json_body(receive: Receive, headers: dict[bytes, bytes], most: int) -> bytes:
+async def read_json_body(
+    receive: Receive, headers: dict[bytes, bytes], most: int, patience: timedelta
+) -> bytes:
     """The body of a request that should be JSON.
 
     Raises:
         ProblemError: 413 before more than `most` bytes were read, 415 for another type or an
-            encoding, 408 for a body that takes over a minute.
+            encoding, 408 for a body that takes longer than `patience`.
     """
     _check_type(headers)
     length = headers.get(b"content-length", b"")
     expected = int(length) if length.isdigit() else None
     if expected is not None and expected > most:
         raise _too_large(most)
+    patience_s = patience.total_seconds()
     try:
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(patience_s):
             return await _read(receive, expected, most)
     except TimeoutError as error:
         raise ProblemError(
-            BODY_TOO_SLOW, f"The body took over {_PATIENCE_S:.0f} s. Send it faster, or in parts."
+            BODY_TOO_SLOW, f"The body took over {patience_s:g} s. Send it faster, or in parts."
         ) from error
 
 

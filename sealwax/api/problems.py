@@ -10,6 +10,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from typing_extensions import override
 
+from sealwax.api.appends import NotConfirmedError
 from sealwax.errors import LogClosedError, SealwaxError, StorageFullError
 from sealwax.mail.submission import SubmissionError
 from sealwax.store.analytics.port import AnalyticsAwayError
@@ -98,6 +99,9 @@ STORAGE_FULL = _type(
 LOG_AWAY = _type(
     HTTPStatus.SERVICE_UNAVAILABLE, "log-away", "Mail cannot be stored now; nothing was accepted", 5
 )
+NOT_CONFIRMED = _type(
+    HTTPStatus.GATEWAY_TIMEOUT, "not-confirmed", "It is not known whether the mail was accepted"
+)
 STORE_AWAY = _type(HTTPStatus.SERVICE_UNAVAILABLE, "store-away", "Accounts cannot be read now", 2)
 EVENTS_AWAY = _type(HTTPStatus.SERVICE_UNAVAILABLE, "events-away", "Events cannot be read now", 2)
 NOT_READY = _type(HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", "The platform is not ready", 1)
@@ -172,6 +176,10 @@ _UNAVAILABLE: Final[Mapping[type[Exception], tuple[ProblemType, str]]] = {
         "The disk is full or its reserve is reached. Free some room, then try again.",
     ),
     LogClosedError: (LOG_AWAY, "The platform is stopping. Try again in a moment."),
+    NotConfirmedError: (
+        NOT_CONFIRMED,
+        "The disk did not answer in time. The mail may be sent all the same: look for it first.",
+    ),
     StoreAwayError: (STORE_AWAY, "The database did not answer. Try again in a moment."),
     AnalyticsAwayError: (
         EVENTS_AWAY,

@@ -5,9 +5,11 @@ import errno
 import resource
 import socket
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
 
 from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from litestar.types import ASGIApp
 
@@ -26,9 +28,15 @@ _REASONS: Final = {
 
 
 async def serve(
-    app: ASGIApp, address: Address, stop: asyncio.Event, on_listening: Callable[[], None]
+    app: ASGIApp,
+    address: Address,
+    header_timeout: timedelta,
+    stop: asyncio.Event,
+    on_listening: Callable[[], None],
 ) -> None:
     """Serves until `stop` is set; then open requests are finished, new ones get no connection.
+
+    A connection whose next request's header is not there within `header_timeout` is closed.
 
     Raises:
         ConfigurationError: The address cannot be listened on.
@@ -43,6 +51,9 @@ async def serve(
         http=HTTPModes.http1,
         websockets=False,
         backlog=_BACKLOG,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=header_timeout // timedelta(milliseconds=1)
+        ),
         backpressure=_connections(),
         log_enabled=False,
     )

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import ParamSpec, TypeVar
 
 from connectors.log.port import Log
 from sealwax.api.accept import Acceptor
+from sealwax.api.appends import Appends
 from sealwax.api.auth import Authenticator
 from sealwax.api.claims import Claims
 from sealwax.api.emails import EmailReader
@@ -53,6 +55,7 @@ class Services:
         store: Accounts; blocks.
         processes: Which processes are ready.
         events: Threads for `reader` and `analytics`.
+        body_timeout: How long the body of a request may take to arrive.
     """
 
     limits: SubmissionLimits
@@ -64,6 +67,20 @@ class Services:
     store: Store
     processes: ProcessFiles
     events: EventThreads
+    body_timeout: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class ApiTimeouts:
+    """How long the API waits.
+
+    Attributes:
+        body: For the body of a request.
+        append: For an append to be durable, or to have failed.
+    """
+
+    body: timedelta
+    append: timedelta
 
 
 def make_services(
@@ -71,13 +88,16 @@ def make_services(
     store: Store,
     analytics: Analytics,
     processes: ProcessFiles,
+    timeouts: ApiTimeouts,
     *,
     idempotency_keys_kept_ms: int,
 ) -> Services:
     """Services over these stores. Must be called on the event loop that serves."""
     limits = SubmissionLimits()
-    recent = RecentEmails(REQUESTED, max(log.partitions(topic) for topic in REQUESTED))
-    acceptor = Acceptor(log, store, recent, limits)
+    partitions = {topic: log.partitions(topic) for topic in REQUESTED}
+    recent = RecentEmails(REQUESTED, max(partitions.values()))
+    appends = Appends(log, timeouts.append)
+    acceptor = Acceptor(appends, partitions, store, recent, limits)
     return Services(
         limits=limits,
         auth=Authenticator(store),
@@ -88,4 +108,5 @@ def make_services(
         store=store,
         processes=processes,
         events=EventThreads(),
+        body_timeout=timeouts.body,
     )

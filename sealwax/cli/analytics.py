@@ -53,7 +53,8 @@ def rebuild(
             stored += rows
             say(f"{stored:>12,} rows, now in {tp.topic}, partition {tp.partition}")
 
-        total = refill(log, clickhouse.client(), sources, since_ms, progress)
+        timeout = settings.analytics_insert_timeout
+        total = refill(log, clickhouse.client(), sources, since_ms, progress, timeout)
     finally:
         log.close()
         ownership.close()

@@ -20,6 +20,7 @@ VERBS = (
     ("domains", "sealwax.cli.domains:app", "Domains to send from: add, list, show, remove."),
     ("templates", "sealwax.cli.templates:app", "Stored templates: put, list, show."),
     ("analytics", "sealwax.cli.analytics:app", "ClickHouse: rebuild it from the log."),
+    ("doctor", "sealwax.cli.doctor:doctor", "Show what stands in the way of the mail."),
     ("version", "sealwax.cli.app:print_version", "Print the version."),
 )
 

@@ -13,8 +13,6 @@ from sealwax.config import Settings, load
 from sealwax.config.environment import warnings_of
 from sealwax.errors import ConfigurationError, SealwaxError
 
-_TIMEOUT_S = 30.0
-
 
 class RefusedError(SealwaxError):
     """The API refused a request; the text is what it says, one line for each problem.
@@ -53,7 +51,7 @@ class Client:
         self._http = httpx.Client(
             base_url=self._settings.http.url,
             headers={"Authorization": f"Bearer {key}"},
-            timeout=_TIMEOUT_S,
+            timeout=self._settings.client_timeout.total_seconds(),
             trust_env=False,
         )
 

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-# sysexits.h EX_TEMPFAIL: a flow ends by it when the clock was set back (R11) and only wants to
-# begin anew.
-CLOCK_WENT_BACK = 75
+from sealwax.policy.clock_watch import WENT_BACK_STATUS
+
 _LONG_LIFE_S = 10.0
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 10.0
@@ -35,7 +34,7 @@ def restart(history: History, *, status: int, lived_s: float) -> tuple[float, Hi
     Returns:
         Seconds to wait, and the history for the next death.
     """
-    if status == CLOCK_WENT_BACK:
+    if status == WENT_BACK_STATUS:  # a flow that only wants to begin anew
         return 0.0, history
     short_lives = 0 if lived_s >= _LONG_LIFE_S else history.short_lives
     if short_lives == 0:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _LEAST_FREE_BYTES = 256 << 20
 _LEAST_FREE_SHARE = 0.05
+# How much longer than for the lock of the log the API waits for the disk to answer.
+_FOR_THE_DISK = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +90,16 @@ class Settings:
             ehlo_name=self.values["ehlo_name"] or socket.getfqdn(),
             port=self.values["smtp_port"],
             connect_timeout=self.values["smtp_connect_timeout"],
+            banner_timeout=self.values["smtp_banner_timeout"],
+            tls_timeout=self.values["smtp_tls_timeout"],
             command_timeout=self.values["smtp_command_timeout"],
             data_timeout=self.values["smtp_data_timeout"],
+            block_timeout=self.values["smtp_block_timeout"],
             dot_timeout=self.values["smtp_dot_timeout"],
+            quit_timeout=self.values["smtp_quit_timeout"],
             idle_timeout=self.values["smtp_idle_timeout"],
             drain=self.drain,
+            dns_timeout=self.values["dns_timeout"],
             lease_after=self.values["lease_after"],
         )
 
@@ -109,6 +116,7 @@ class Settings:
             directory=self.data_dir / "log",
             partitions=self.values["partitions"],
             segment_bytes=self.values["segment_bytes"],
+            lock_timeout=self.values["log_timeout"],
         )
 
     @property
@@ -139,6 +147,7 @@ class Settings:
             url=self.values["database_url"] or sqlite_url(self.data_dir / "sealwax.db"),
             master_key_file=self.data_dir / "master.key",
             sending_host=self.values["sending_host"],
+            timeout=self.values["database_timeout"],
         )
 
     @property
@@ -167,6 +176,41 @@ class Settings:
         return self.data_dir / "clickhouse"
 
     @property
+    def append_timeout(self) -> timedelta:
+        """How long the API waits for an append: longer than the log itself for its lock."""
+        return self._duration("log_timeout") + _FOR_THE_DISK
+
+    @property
+    def analytics_timeout(self) -> timedelta:
+        """How long the API waits for an answer of the analytics process."""
+        return self._duration("analytics_timeout")
+
+    @property
+    def analytics_query_timeout(self) -> timedelta:
+        """How long ClickHouse works on a query of the API."""
+        return self._duration("analytics_query_timeout")
+
+    @property
+    def analytics_insert_timeout(self) -> timedelta:
+        """How long an insert into ClickHouse may take."""
+        return self._duration("analytics_insert_timeout")
+
+    @property
+    def http_header_timeout(self) -> timedelta:
+        """How long the header of a request may take to arrive."""
+        return self._duration("http_header_timeout")
+
+    @property
+    def http_body_timeout(self) -> timedelta:
+        """How long the body of a request may take to arrive."""
+        return self._duration("http_body_timeout")
+
+    @property
+    def client_timeout(self) -> timedelta:
+        """How long commands wait for the API."""
+        return self._duration("client_timeout")
+
+    @property
     def log_level(self) -> str:
         """Lowest level that is logged."""
         return str(self.values["log_level"])
@@ -175,6 +219,10 @@ class Settings:
     def log_format(self) -> str:
         """`text` or `json`."""
         return str(self.values["log_format"])
+
+    def _duration(self, key: str) -> timedelta:
+        value: timedelta = self.values[key]
+        return value
 
 
 def _ms(duration: timedelta) -> int:

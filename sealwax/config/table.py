@@ -123,34 +123,126 @@ SETTINGS = (
         "Port of MX hosts; routes bring their own.",
     ),
     Setting(
+        "SEALWAX_DNS_TIMEOUT",
+        kinds.duration("1s", "2m"),
+        "10s",
+        "Longest wait for DNS, repeats included. Then the mail is deferred and tried again.",
+    ),
+    Setting(
         "SEALWAX_SMTP_CONNECT_TIMEOUT",
         kinds.duration("1s", "10m"),
         "30s",
-        "Longest wait for a TCP connection, per address.",
+        "Longest wait for a TCP connection, per address. Then the next address is tried; after "
+        "the last one the mail is deferred.",
+    ),
+    Setting(
+        "SEALWAX_SMTP_BANNER_TIMEOUT",
+        kinds.duration("1s", "1h"),
+        "5m",
+        "Longest wait for the greeting (RFC 5321 4.5.3.2: 5 minutes). Then as for a connection.",
+    ),
+    Setting(
+        "SEALWAX_SMTP_TLS_TIMEOUT",
+        kinds.duration("1s", "1h"),
+        "2m",
+        "Longest wait for the reply to STARTTLS, and again for the handshake. Then the host gets "
+        "clear text for ten minutes.",
     ),
     Setting(
         "SEALWAX_SMTP_COMMAND_TIMEOUT",
         kinds.duration("1s", "1h"),
         "5m",
-        "Longest wait for the replies to EHLO, STARTTLS, MAIL and RCPT (RFC 5321 4.5.3.2).",
+        "Longest wait for the replies to EHLO, MAIL, RCPT and RSET (RFC 5321 4.5.3.2: 5 minutes). "
+        "Then the session is cut and the mail deferred.",
     ),
     Setting(
         "SEALWAX_SMTP_DATA_TIMEOUT",
         kinds.duration("1s", "1h"),
         "2m",
-        "Longest wait for the reply to DATA (RFC 5321 4.5.3.2).",
+        "Longest wait for the reply to DATA (RFC 5321 4.5.3.2: 2 minutes). Then the session is cut "
+        "and the mail deferred.",
+    ),
+    Setting(
+        "SEALWAX_SMTP_BLOCK_TIMEOUT",
+        kinds.duration("1s", "1h"),
+        "3m",
+        "Longest wait for 64 KB of a message to leave (RFC 5321 4.5.3.2: 3 minutes). Then the "
+        "session is cut and the mail deferred.",
     ),
     Setting(
         "SEALWAX_SMTP_DOT_TIMEOUT",
         kinds.duration("1s", "1h"),
         "10m",
-        "Longest wait for the reply to the final dot (RFC 5321 4.5.3.2). A short one doubles mail.",
+        "Longest wait for the reply to the final dot (RFC 5321 4.5.3.2: 10 minutes). Then the mail "
+        "is deferred as `in_doubt`: it may arrive twice. A short one doubles mail.",
+    ),
+    Setting(
+        "SEALWAX_SMTP_QUIT_TIMEOUT",
+        kinds.duration("1s", "1m"),
+        "2s",
+        "How long a peer has to close after QUIT. Then the connection is cut; no mail waits.",
     ),
     Setting(
         "SEALWAX_SMTP_IDLE_TIMEOUT",
         kinds.duration("1s", "10m"),
         "10s",
         "A session without work is closed after it.",
+    ),
+    Setting(
+        "SEALWAX_LOG_TIMEOUT",
+        kinds.duration("1s", "10m"),
+        "30s",
+        "How long an append or a commit waits for another process that holds the topic. Then "
+        "nothing is stored: the API answers 503 `log-away`, a flow tries again without end. When "
+        "the disk itself does not answer for 10 s more, the API answers 504 `not-confirmed`.",
+    ),
+    Setting(
+        "SEALWAX_DATABASE_TIMEOUT",
+        kinds.duration("1s", "10m"),
+        "15s",
+        "How long a call waits for the lock of the database. Then the API answers 503 "
+        "`store-away`, a command fails, and a flow ends and is started again.",
+    ),
+    Setting(
+        "SEALWAX_ANALYTICS_TIMEOUT",
+        kinds.duration("1s", "10m"),
+        "15s",
+        "How long the API waits for the analytics process. Then it answers 503 `events-away`.",
+    ),
+    Setting(
+        "SEALWAX_ANALYTICS_QUERY_TIMEOUT",
+        kinds.duration("1s", "10m"),
+        "10s",
+        "How long ClickHouse works on a question of the API. Then it stops, and the API answers "
+        "503 `events-away`. Should be below `SEALWAX_ANALYTICS_TIMEOUT`.",
+    ),
+    Setting(
+        "SEALWAX_ANALYTICS_INSERT_TIMEOUT",
+        kinds.duration("1s", "1h"),
+        "5m",
+        "How long an insert into ClickHouse may take. Then the analytics process starts anew and "
+        "adds what is missing.",
+    ),
+    Setting(
+        "SEALWAX_HTTP_HEADER_TIMEOUT",
+        kinds.duration("1s", "10m"),
+        "30s",
+        "How long the API waits for the header of a request. Then it closes the connection.",
+    ),
+    Setting(
+        "SEALWAX_HTTP_BODY_TIMEOUT",
+        kinds.duration("1s", "10m"),
+        "60s",
+        "How long the API waits for the body of a request. Then it answers 408; nothing was "
+        "accepted.",
+    ),
+    Setting(
+        "SEALWAX_CLIENT_TIMEOUT",
+        kinds.duration("1s", "10m"),
+        "30s",
+        "How long `send`, `trace` and `stats` wait for the API. Then they fail; a `send` may have "
+        "been accepted.",
+        of_up=False,
     ),
     Setting(
         "SEALWAX_DRAIN",

@@ -1,6 +1,7 @@
 """What becomes of a message after an attempt that did not deliver it."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sealwax.model.reply import Command, Reply
 from sealwax.policy.delay import jittered
@@ -41,32 +42,50 @@ class Expire:
 Fate = Retry | Bounce | Expire
 
 
+class Tried(NamedTuple):
+    """An attempt that the peer did not accept.
+
+    Attributes:
+        number: How many were made, this one included; at least 1.
+        began_at_ms: When it began.
+        now_ms: The present, when it has ended.
+    """
+
+    number: int
+    began_at_ms: int
+    now_ms: int
+
+
 def fate_of(
     settings: RetrySettings,
     reply: Reply,
+    tried: Tried,
     *,
-    attempts: int,
     give_up_at_ms: int,
-    now_ms: int,
     draw: float,
+    clock_trusted: bool = True,
 ) -> Fate:
     """Decides after an attempt that the peer did not accept.
 
     Only a 5xx at RCPT or later, or a domain that takes no mail, ends a message at once: a 5xx
     before RCPT is about the path, and an unknown failure is temporary. A message expires only after
-    an attempt made since its deadline, so the last retry is planned for the deadline itself.
+    an attempt made since its deadline, so the last retry is planned for the deadline itself. There
+    is no other way to expire: nothing forbids attempts for good, so none is decided without one.
 
     Args:
         settings: The schedule.
         reply: What the peer answered, or what stands for it.
-        attempts: Attempts made, this one included; at least 1.
+        tried: The attempt.
         give_up_at_ms: The deadline.
-        now_ms: When the attempt ended.
         draw: Uniform in [0, 1), for the jitter.
+        clock_trusted: Where not, no message expires (R11): what is past its deadline is tried on.
     """
     if reply.permanent and reply.command not in _BEFORE_RCPT:
         return Bounce()
-    if now_ms >= give_up_at_ms:
+    if clock_trusted and tried.began_at_ms >= give_up_at_ms:
         return Expire()
-    delay_ms = settings.delays_ms[min(attempts, len(settings.delays_ms)) - 1]
-    return Retry(min(now_ms + jittered(delay_ms, draw), give_up_at_ms))
+    delay_ms = settings.delays_ms[min(tried.number, len(settings.delays_ms)) - 1]
+    planned_ms = tried.now_ms + jittered(delay_ms, draw)
+    if not clock_trusted and tried.now_ms >= give_up_at_ms:
+        return Retry(planned_ms)
+    return Retry(max(tried.now_ms, min(planned_ms, give_up_at_ms)))

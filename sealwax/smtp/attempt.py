@@ -52,7 +52,7 @@ class Attempt:
         self._job = job
         self._around = around
         self._may_end = may_end
-        self._started_at_ms = clock.now_ms()
+        self._start()
         self._tries_left = around.settings.addresses_per_attempt
         self._has_place = False
         self._failure: Result | None = None
@@ -66,7 +66,7 @@ class Attempt:
         hosts = await self._hosts()
         if isinstance(hosts, Reply):
             return Ended(self._result(hosts), None)
-        self._started_at_ms = clock.now_ms()
+        self._start()
         try:
             for host in hosts:
                 ended = await self._kept_session(host) or await self._new_session(host)
@@ -77,6 +77,10 @@ class Attempt:
                 self._around.pool.release()
         nowhere = Reply(Command.ROUTE, 0, "4.4.4", "no host to connect to")
         return Ended(self._failure or self._result(nowhere), None)
+
+    def _start(self) -> None:
+        """Begins to count; by the monotonic clock, so that no attempt ends before it began."""
+        self._started_at_ms, self._started_at = clock.both()
 
     async def _hosts(self) -> Sequence[Host] | Reply:
         """The hosts in the order in which they are tried."""
@@ -121,7 +125,7 @@ class Attempt:
                 await self._around.pool.reserve()
                 self._has_place = True
                 if self._failure is None:
-                    self._started_at_ms = clock.now_ms()
+                    self._start()
             begun_at = clock.monotonic()
             try:
                 session = await self._open(self._key(host), ip)
@@ -137,7 +141,7 @@ class Attempt:
 
     async def _addresses(self, host: Host) -> Sequence[str] | Reply:
         if self._job.route is not None:
-            return await _system_addresses(host, ipv6=self._around.settings.ipv6)
+            return await _system_addresses(host, self._around.settings)
         found = await self._around.resolver.addresses(host.name)
         if isinstance(found, Reply) and found.permanent:
             # The domain exists and names a host that does not: a slip that may be mended.
@@ -160,7 +164,7 @@ class Attempt:
             reply = await session.transact(self._job, self._may_end)
         except SessionBrokenError as error:
             reply, in_doubt = error.reply, error.in_doubt
-        peer, now_ms = session.peer, clock.now_ms()
+        peer, smtp_ms = session.peer, _ms_since(self._started_at)
         result = Result(
             reply=reply,
             accepted=reply.command is Command.DOT and reply.positive,
@@ -170,17 +174,17 @@ class Attempt:
             source_ip=peer.source_ip,
             tls=peer.tls,
             connect_ms=connect_ms,
-            smtp_ms=now_ms - self._started_at_ms,
+            smtp_ms=smtp_ms,
             dot_ms=session.dot_ms,
             reused=reused,
             started_at_ms=self._started_at_ms,
-            ended_at_ms=now_ms,
+            ended_at_ms=self._started_at_ms + smtp_ms,
         )
         return Ended(result, session)
 
     def _result(self, reply: Reply, mx_host: str = "", mx_ip: str = "") -> Result:
         """The result of an attempt that came to no transaction."""
-        now_ms = clock.now_ms()
+        smtp_ms = _ms_since(self._started_at)
         return Result(
             reply=reply,
             accepted=False,
@@ -190,11 +194,11 @@ class Attempt:
             source_ip=self._job.source_ip,
             tls="",
             connect_ms=0,
-            smtp_ms=now_ms - self._started_at_ms,
+            smtp_ms=smtp_ms,
             dot_ms=0,
             reused=False,
             started_at_ms=self._started_at_ms,
-            ended_at_ms=now_ms,
+            ended_at_ms=self._started_at_ms + smtp_ms,
         )
 
     def _note(self, failure: Result) -> None:
@@ -207,16 +211,21 @@ def _ms_since(monotonic_s: float) -> int:
     return round((clock.monotonic() - monotonic_s) * 1000)
 
 
-async def _system_addresses(host: Host, *, ipv6: bool) -> Sequence[str] | Reply:
+async def _system_addresses(host: Host, settings: SmtpSettings) -> Sequence[str] | Reply:
     """Addresses of a route's host, as this machine resolves names (hosts file and all)."""
     try:
         return (str(ipaddress.ip_address(host.name)),)
     except ValueError:
         pass
-    family = socket.AF_UNSPEC if ipv6 else socket.AF_INET
+    family = socket.AF_UNSPEC if settings.ipv6 else socket.AF_INET
     loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(host.name, host.port, family=family, type=socket.SOCK_STREAM)
+        async with asyncio.timeout(settings.dns_timeout.total_seconds()):
+            found = await loop.getaddrinfo(
+                host.name, host.port, family=family, type=socket.SOCK_STREAM
+            )
+    except TimeoutError:
+        return Reply(Command.ROUTE, 0, "4.4.3", f"DNS did not answer for {host.name} in time")
     except (OSError, UnicodeError) as cause:
         return Reply(Command.ROUTE, 0, "4.4.3", f"{host.name} cannot be resolved: {cause}")
     return [str(address[4][0]) for address in found]

@@ -49,12 +49,11 @@ async def open_session(
     wire = await _connect(key, ip, settings)
     try:
         banner_s = settings.banner_timeout.total_seconds()
-        command_s = settings.command_timeout.total_seconds()
         greeting = await _step(wire, Command.BANNER, b"", banner_s)
         _require(greeting.code == _READY, Command.BANNER, greeting)
         extensions = await _hello(wire, settings)
         if tls is not None and "starttls" in extensions:
-            await _start_tls(wire, tls, key.host, command_s)
+            await _start_tls(wire, tls, key.host, settings.tls_timeout.total_seconds())
             extensions = await _hello(wire, settings)  # RFC 3207 4.2: what it said before is void
         return Session(key, _peer(wire, ip, extensions), wire, settings)
     except BaseException:

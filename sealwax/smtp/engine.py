@@ -254,7 +254,7 @@ class SmtpEngine:
             running.dot_at = clock.monotonic()
             return True
 
-        started_at_ms = clock.now_ms()
+        started_at_ms, started_at = clock.both()
         try:
             return await Attempt(running.job, self._around, may_end).run()
         except NotAllowedError:
@@ -263,7 +263,9 @@ class SmtpEngine:
             # A defect of ours must not take the other sessions along, nor lose the message: it is
             # an unknown failure, hence temporary.
             logger.exception("an attempt failed", domain=running.job.domain)
-            return Ended(_defect(started_at_ms, in_doubt=running.dot_at is not None), None)
+            taken_ms = round((clock.monotonic() - started_at) * 1000)
+            in_doubt = running.dot_at is not None
+            return Ended(_defect(started_at_ms, taken_ms, in_doubt=in_doubt), None)
 
     async def _settle(self, running: _Running, ended: Ended) -> None:
         """Hands the result on; the session is free again when its outcome is durable."""
@@ -294,8 +296,7 @@ def _die(what: str, cause: BaseException) -> None:
     os._exit(_DIED)
 
 
-def _defect(started_at_ms: int, *, in_doubt: bool) -> Result:
-    now_ms = clock.now_ms()
+def _defect(started_at_ms: int, taken_ms: int, *, in_doubt: bool) -> Result:
     return Result(
         reply=Reply(Command.ROUTE, 0, "4.3.0", "internal error, see the log"),
         accepted=False,
@@ -305,9 +306,9 @@ def _defect(started_at_ms: int, *, in_doubt: bool) -> Result:
         source_ip="",
         tls="",
         connect_ms=0,
-        smtp_ms=now_ms - started_at_ms,
+        smtp_ms=taken_ms,
         dot_ms=0,
         reused=False,
         started_at_ms=started_at_ms,
-        ended_at_ms=now_ms,
+        ended_at_ms=started_at_ms + taken_ms,
     )

@@ -49,7 +49,8 @@ class Result:
         dot_ms: From the final dot to its reply; 0 where there was no dot.
         reused: The session had carried a message before.
         started_at_ms: Wall clock when the attempt left the engine's queue and its hosts were known.
-        ended_at_ms: Wall clock when its last reply came or its session broke.
+        ended_at_ms: When its last reply came or its session broke, on the clock of `started_at_ms`
+            however the wall clock was set meanwhile.
     """
 
     reply: Reply

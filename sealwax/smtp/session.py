@@ -105,7 +105,7 @@ class Session:
     def quit(self) -> None:
         """Ends it in good manners, without waiting."""
         self._finished = True
-        self._wire.quit()
+        self._wire.quit(self._settings.quit_timeout.total_seconds())
 
     def abort(self) -> None:
         """Ends it at once."""

@@ -15,10 +15,12 @@ class SmtpSettings:
         port: Port of MX hosts, 1 to 65535. Routes bring their own.
         connect_timeout: For a TCP connection, per address.
         banner_timeout: For the greeting.
-        command_timeout: For the replies to EHLO, STARTTLS, MAIL and RCPT.
+        tls_timeout: For the reply to STARTTLS, and again for the handshake.
+        command_timeout: For the replies to EHLO, MAIL, RCPT and RSET.
         data_timeout: For the reply to DATA.
         block_timeout: For each 64 KB of a message to leave.
         dot_timeout: For the reply to the final dot. Short ones double mail.
+        quit_timeout: For the peer to close after QUIT; nobody waits for it.
         idle_timeout: An unused session is closed after it.
         drain: How long a drain waits for replies to final dots.
         lease_after: An attempt that takes longer is reported as hanging.
@@ -29,7 +31,7 @@ class SmtpSettings:
         dead_host_memory: An MX host that failed is tried after the others for so long.
         nameservers: Addresses of resolvers; empty = those of the system.
         nameserver_port: Their port.
-        dns_timeout: For one look-up, with its retries.
+        dns_timeout: For one look-up, with its retries; for the machine's look-up of a route too.
         ipv6: Whether AAAA records are used.
         allow_private_mx: Whether MX look-ups may lead to loopback and private networks.
     """
@@ -38,10 +40,12 @@ class SmtpSettings:
     port: int = 25
     connect_timeout: timedelta = timedelta(seconds=30)
     banner_timeout: timedelta = timedelta(minutes=5)
+    tls_timeout: timedelta = timedelta(minutes=2)
     command_timeout: timedelta = timedelta(minutes=5)
     data_timeout: timedelta = timedelta(minutes=2)
     block_timeout: timedelta = timedelta(minutes=3)
     dot_timeout: timedelta = timedelta(minutes=10)
+    quit_timeout: timedelta = timedelta(seconds=2)
     idle_timeout: timedelta = timedelta(seconds=10)
     drain: timedelta = timedelta(seconds=60)
     lease_after: timedelta = timedelta(seconds=30)

@@ -11,8 +11,6 @@ from aiosmtplib.errors import SMTPServerDisconnected
 from aiosmtplib.protocol import MAX_RESPONSE_LENGTH, SMTPProtocol
 from typing_extensions import override
 
-# A peer that does not close its side after QUIT is cut off after it.
-_QUIT_TIMEOUT_S = 2.0
 # Stands for the code of a reply that cannot be read; only its text is used.
 _NO_CODE = -1
 
@@ -135,13 +133,16 @@ class Wire(SMTPProtocol):
         self._wake()
         self._report_lost()
 
-    def quit(self) -> None:
-        """Says QUIT and leaves the closing to the peer, RFC 5321 4.1.1.10; waits for nothing."""
+    def quit(self, timeout_s: float) -> None:
+        """Says QUIT and leaves the closing to the peer, RFC 5321 4.1.1.10; waits for nothing.
+
+        A peer that does not close is cut off after `timeout_s`.
+        """
         if not self.is_connected or self._quit_sent:
             return
         self._quit_sent = True
         self.write(b"QUIT\r\n")
-        self._loop.call_later(_QUIT_TIMEOUT_S, self.abort)
+        self._loop.call_later(timeout_s, self.abort)
 
     def abort(self) -> None:
         """Cuts the connection; what was not sent is not sent."""

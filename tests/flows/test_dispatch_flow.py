@@ -47,6 +47,8 @@ def lane_ports(settings: LaneSettings, timers: Timers) -> LanePorts:
         limits=lambda _site: settings,
         retry=RetrySettings(),
         clock=clock,
+        clock_trusted=lambda: True,
+        waiting_ms=lambda: clock.monotonic() * 1000,
         draw=lambda: 0.5,
         wake=timers.wake,
         stalled=lambda: False,

@@ -9,7 +9,7 @@ from sealwax.model.topics import RETRY_DELAYS_MS
 from sealwax.policy.delay import IN_MEMORY_MS, delay_for, jittered
 from sealwax.policy.lane import LaneSettings, grant
 from sealwax.policy.parking import next_slot, per_minute, slot_start_ms
-from sealwax.policy.retry import Bounce, Expire, Retry, RetrySettings, fate_of
+from sealwax.policy.retry import Bounce, Expire, Retry, RetrySettings, Tried, fate_of
 from sealwax.policy.throttle import Rate, admit
 
 rates = st.builds(Rate, st.floats(0.5, 10_000), st.integers(1, 50))
@@ -55,20 +55,23 @@ def test_the_delay_topic_never_delays_longer_than_asked_where_a_shorter_one_is_t
     reply=replies,
     attempts=st.integers(1, 100),
     give_up_at_ms=st.integers(0, 10**9),
-    now_ms=st.integers(0, 10**9),
+    began_at_ms=st.integers(0, 10**9),
+    took_ms=st.integers(0, 10**6),
     draw=draws,
+    clock_trusted=st.booleans(),
 )
 def test_every_failed_attempt_has_a_fate_that_follows_from_its_reply(
-    reply, attempts, give_up_at_ms, now_ms, draw
+    reply, attempts, give_up_at_ms, began_at_ms, took_ms, draw, clock_trusted
 ):
     settings = RetrySettings()
+    now_ms = began_at_ms + took_ms
     fate = fate_of(
         settings,
         reply,
-        attempts=attempts,
+        Tried(attempts, began_at_ms, now_ms),
         give_up_at_ms=give_up_at_ms,
-        now_ms=now_ms,
         draw=draw,
+        clock_trusted=clock_trusted,
     )
     before_rcpt = reply.command not in (Command.ROUTE, Command.RCPT, Command.DATA, Command.DOT)
     match fate:
@@ -76,12 +79,18 @@ def test_every_failed_attempt_has_a_fate_that_follows_from_its_reply(
             assert reply.permanent
             assert not before_rcpt
         case Expire():
-            assert now_ms >= give_up_at_ms
+            assert clock_trusted
+            assert began_at_ms >= give_up_at_ms
         case Retry(not_before_ms):
-            assert now_ms < not_before_ms <= give_up_at_ms
-            delays = settings.delays_ms
-            planned = delays[min(attempts, len(delays)) - 1]
-            assert not_before_ms == give_up_at_ms or not_before_ms >= now_ms + planned
+            planned_ms = now_ms + settings.delays_ms[min(attempts, len(settings.delays_ms)) - 1]
+            late = now_ms >= give_up_at_ms
+            if late and clock_trusted:
+                assert not_before_ms == now_ms  # the one attempt that it must still have
+            elif late:
+                assert not_before_ms >= planned_ms
+            else:
+                assert now_ms < not_before_ms <= give_up_at_ms
+                assert not_before_ms == give_up_at_ms or not_before_ms >= planned_ms
 
 
 @given(command=st.sampled_from(Command), code=st.integers(500, 599), draw=draws)
@@ -89,9 +98,8 @@ def test_a_5xx_ends_a_message_at_rcpt_or_later_and_never_before(command, code, d
     fate = fate_of(
         RetrySettings(),
         Reply(command, code, "", ""),
-        attempts=1,
+        Tried(1, 0, 0),
         give_up_at_ms=1,
-        now_ms=0,
         draw=draw,
     )
     late = command in (Command.ROUTE, Command.RCPT, Command.DATA, Command.DOT)
@@ -103,7 +111,11 @@ def test_a_session_that_broke_never_bounces_a_message(command, attempts, draw):
     lost = Reply(command, 0, "", "connection lost")
     for now_ms, expected in ((0, Retry), (10, Expire)):
         fate = fate_of(
-            RetrySettings(), lost, attempts=attempts, give_up_at_ms=10, now_ms=now_ms, draw=draw
+            RetrySettings(),
+            lost,
+            Tried(attempts, now_ms, now_ms),
+            give_up_at_ms=10,
+            draw=draw,
         )
         assert isinstance(fate, expected)
 

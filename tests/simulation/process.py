@@ -256,6 +256,8 @@ class DispatchProcess(Process):
             limits=lambda _site: lane,
             retry=RetrySettings(),
             clock=clock,
+            clock_trusted=lambda: True,
+            waiting_ms=self._bridge.waiting_clock.now_ms,
             draw=random.random,
             wake=lambda at_ms, site: self._wake(timers, at_ms, site),
             stalled=self._bridge.stalled,

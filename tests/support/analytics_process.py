@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from sealwax.model import topics
 from sealwax.store.analytics.embedded import EmbeddedClickHouse
 
 ROOT = Path(__file__).parents[2]
+TIMEOUT = timedelta(minutes=1)
 PARTITIONS = 2
 TOPICS = (topics.EVENTS, topics.RETRY[0])
 SOURCES = tuple(TopicPartition(topic, n) for topic in TOPICS for n in range(PARTITIONS))
@@ -55,7 +57,7 @@ class Stored:
         self.log.append_wait(topics.DEAD, [dead_entry(record, reason, detail)])
 
     def repair(self) -> dict[TopicPartition, int]:
-        return repair(self.log, self.client, SOURCES, self.bury)
+        return repair(self.log, self.client, SOURCES, self.bury, TIMEOUT)
 
     def value(self, query: str) -> Any:
         return self.client.query(query).result_rows[0][0]
@@ -135,7 +137,7 @@ def consume(directory: Path, workers: str, dies_after_s: str = "") -> None:
     ports = Ports(
         EventsSource(stored.log, positions, process),
         FlushSource(process),
-        ClickHouseSink(log, stored.clickhouse.client, stored.bury),
+        ClickHouseSink(log, stored.clickhouse.client, stored.bury, TIMEOUT),
     )
     cluster_main(build(ports), [], 0, worker_count_per_proc=int(workers))
     _say(stored.report())
@@ -174,7 +176,12 @@ def rebuild_twice(directory: Path, since_ms: str) -> None:
     total = 0
     for _ in range(2):
         total = rebuild(
-            stored.log, stored.client, SOURCES, int(since_ms), lambda _, rows: steps.append(rows)
+            stored.log,
+            stored.client,
+            SOURCES,
+            int(since_ms),
+            lambda _, rows: steps.append(rows),
+            TIMEOUT,
         )
     positions = stored.repair()
     lag = sum(stored.log.end_offset(tp) - at for tp, at in positions.items())
@@ -185,7 +192,7 @@ def die_in_a_rebuild(directory: Path, dies_after_s: str) -> None:
     """Refills, and is killed some time after a range was committed."""
     stored = Stored(directory)
     log: Any = _DyingLog(stored.log, float(dies_after_s))
-    rebuild(log, stored.client, SOURCES, 0, lambda _tp, _rows: None)
+    rebuild(log, stored.client, SOURCES, 0, lambda _tp, _rows: None, TIMEOUT)
     _say("alive")
 
 
@@ -201,7 +208,7 @@ def fail_once(directory: Path) -> None:
     def client() -> Client:
         return Failing()  # type: ignore[return-value]  # one method of it is all that is used
 
-    sink = ClickHouseSink(stored.log, client, stored.bury).build("sink", 0, 1)
+    sink = ClickHouseSink(stored.log, client, stored.bury, TIMEOUT).build("sink", 0, 1)
     records = list(stored.log.scan(SOURCES[0], 0, stored.log.end_offset(SOURCES[0])))
     try:
         sink.write_batch([*records, Flush()])
@@ -214,7 +221,9 @@ def store_and_rest(directory: Path) -> None:
     """Stores all there is of the first partition; says the lag before and after a quiet moment."""
     stored = Stored(directory)
     tp = SOURCES[0]
-    sink = ClickHouseSink(stored.log, stored.clickhouse.client, stored.bury).build("sink", 0, 1)
+    sink = ClickHouseSink(stored.log, stored.clickhouse.client, stored.bury, TIMEOUT).build(
+        "sink", 0, 1
+    )
     sink.write_batch([*stored.log.scan(tp, 0, stored.log.end_offset(tp)), Flush()])
     busy = stored.log.lag(GROUP, tp)
     sink.write_batch([Flush()])

@@ -18,6 +18,7 @@ QUICK = SmtpSettings(
     ehlo_name="client.test",
     connect_timeout=timedelta(seconds=2),
     banner_timeout=timedelta(seconds=0.3),
+    tls_timeout=timedelta(seconds=0.3),
     command_timeout=timedelta(seconds=0.3),
     data_timeout=timedelta(seconds=0.3),
     block_timeout=timedelta(seconds=0.3),

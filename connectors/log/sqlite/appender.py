@@ -1,10 +1,9 @@
 """Group commit: one thread per topic and process stores all the appends that wait, together."""
 
-import fcntl
-import os
 import sqlite3
 import threading
 from collections.abc import Sequence
+from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ from connectors.log.sqlite.segment import (
 from connectors.log.sqlite.topic import TopicFolder
 from sealwax import clock
 from sealwax.errors import LogClosedError, StorageFullError
+from sealwax.store.file_lock import FileLock
 
 # A commit takes no more than this, so that none waits long behind another's bytes.
 _BATCH_BYTES = 8 * 1024 * 1024
@@ -45,19 +45,22 @@ class _Append(NamedTuple):
 
     records: Sequence[tuple[int, bytes]]
     size_bytes: int
+    queued_at: float
     on_durable: OnDurable
 
 
 class AppendSettings(NamedTuple):
-    """When a segment is full, and when the disk is.
+    """When a segment is full, when the disk is, and how long an append may wait for others.
 
     Attributes:
         segment_bytes: Size at which a segment is sealed.
         min_free_bytes: Room on the disk that appends leave alone; None for no check of our own.
+        lock_timeout: How long an append waits for the topic's lock; then nothing of it is stored.
     """
 
     segment_bytes: int
     min_free_bytes: int | None
+    lock_timeout: timedelta
 
 
 class Appender:
@@ -71,7 +74,7 @@ class Appender:
         self._closed = False
         self._writer: SegmentWriter | None = None
         self._unchecked_bytes = 0  # written since the last checkpoint
-        self._descriptor = os.open(folder.path / "append.lock", os.O_RDWR | os.O_CLOEXEC)
+        self._lock_file = FileLock(folder.path / "append.lock")
         self._thread = threading.Thread(
             target=self._run, name=f"append {folder.topic}", daemon=True
         )
@@ -95,7 +98,7 @@ class Appender:
             raise ValueError(f"an append of {size_bytes} bytes; at most {_MAX_APPEND_BYTES}")
         with self._lock:
             if not self._closed:
-                self._queue.put(_Append(records, size_bytes, on_durable))
+                self._queue.put(_Append(records, size_bytes, clock.monotonic(), on_durable))
                 return
         raise LogClosedError("the log is closed")
 
@@ -115,7 +118,7 @@ class Appender:
             if batch:
                 self._commit(batch)
         self._drop_writer()
-        os.close(self._descriptor)
+        self._lock_file.close()
 
     def _collect(self) -> tuple[list[_Append], bool]:
         """All that waits, within bounds; and whether there may be more after it."""
@@ -162,8 +165,9 @@ class Appender:
                 f"the disk that holds {self._folder.path} has less than {reserve} bytes free"
             )
         marks = self._folder.marks
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        try:
+        waited = timedelta(seconds=clock.monotonic() - batch[0].queued_at)
+        left = max(timedelta(), self._settings.lock_timeout - waited)
+        with self._lock_file.held(left):
             writer = self._ready_writer()
             ends = list(writer.ends)
             chunks, offsets = _lay_out(batch, ends)
@@ -174,8 +178,6 @@ class Appender:
             # Where the append raises, the bell stays odd: readers look, which is always right.
             marks.end_commit(end.offset for end in ends)
             writer.note(ends, marks.bell)
-        finally:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         # A commit writes whole pages: the last of every partition that it touches, and the first.
         self._unchecked_bytes += size_bytes + (len(chunks) + 1) * PAGE_BYTES
         return offsets
@@ -211,13 +213,10 @@ class Appender:
         if writer is None or not (writer.sealed or self._unchecked_bytes >= _CHECKPOINT_BYTES):
             return
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-            try:
+            with self._lock_file.held(self._settings.lock_timeout):
                 writer.checkpoint(empty_above_bytes=0 if writer.sealed else _TRUNCATE_BYTES)
                 self._unchecked_bytes = 0
                 self._ready_writer()
-            finally:
-                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         except (sqlite3.Error, OSError) as error:
             # Nothing is lost: the WAL has it all, and the next commit tries again.
             self._unchecked_bytes = 0

@@ -3,14 +3,16 @@
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 from connectors.log.port import Committed, TopicPartition
-from connectors.log.sqlite.files import locked, storage_error, sync
+from connectors.log.sqlite.files import storage_error, sync
 from sealwax.errors import LogClosedError
+from sealwax.store.file_lock import FileLock
 
 _MAX_METADATA = 3_000  # characters; Kafka allows 4,096 bytes
-_BUSY_TIMEOUT_S = 10.0
 _CREATE = """
 CREATE TABLE IF NOT EXISTS position(
   consumers TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
@@ -27,15 +29,21 @@ _SELECT = (
 class Groups:
     """Committed positions by group. Thread-safe, and several processes may write."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, timeout: timedelta) -> None:
+        """Opens the file; each call waits at most `timeout` for another process's.
+
+        Raises:
+            TimeoutError: Another process held the file for all that time.
+        """
         self._directory = directory
         self._lock = threading.Lock()
-        self._file_lock = directory / "groups.lock"
+        self._file_lock = FileLock(directory / "groups.lock")
+        self._timeout = timeout
         self._closed = False
         path = directory / "groups.db"
-        with locked(self._file_lock):
+        with self._file_lock.held(self._timeout):
             self._connection = sqlite3.connect(
-                path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S
+                path, isolation_level=None, check_same_thread=False, timeout=timeout.total_seconds()
             )
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
@@ -50,6 +58,7 @@ class Groups:
         Raises:
             ValueError: Metadata over 3,000 characters.
             StorageFullError: No room.
+            TimeoutError: Another process held the file for too long; nothing is stored.
         """
         for position in positions.values():
             if len(position.metadata) > _MAX_METADATA:
@@ -58,7 +67,7 @@ class Groups:
         with self._lock:
             self._check()
             try:
-                with locked(self._file_lock):
+                with self._file_lock.held(self._timeout):
                     self._store(rows, "FULL" if durable else "NORMAL")
             except (sqlite3.Error, OSError) as error:
                 raise storage_error(error, self._directory) from error
@@ -79,9 +88,14 @@ class Groups:
 
     def close(self) -> None:
         """Closes the file. Idempotent."""
-        with self._lock, locked(self._file_lock):
+        with self._lock:
+            if self._closed:
+                return
             self._closed = True
-            self._connection.close()
+            # The last one to close moves the WAL into the file, which nobody may write meanwhile.
+            with suppress(TimeoutError), self._file_lock.held(self._timeout):
+                self._connection.close()
+            self._file_lock.close()
 
     def _store(self, rows: Sequence[tuple[object, ...]], synchronous: str) -> None:
         self._connection.execute(f"PRAGMA synchronous = {synchronous}")

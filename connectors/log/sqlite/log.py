@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from typing_extensions import override
@@ -37,12 +38,15 @@ class LogSettings:
         partitions: Of topics that are created from now on, 1 to 500.
         segment_bytes: Size at which a segment is sealed and the next one begun.
         min_free_bytes: Room on the disk that appends leave alone; None for no check of our own.
+        lock_timeout: How long an append or a commit waits for another process's; then nothing of
+            it is stored.
     """
 
     directory: Path
     partitions: int = 4
     segment_bytes: int = 128 * 1024 * 1024
     min_free_bytes: int | None = None
+    lock_timeout: timedelta = timedelta(seconds=30)
 
     def __post_init__(self) -> None:
         if not 1 <= self.partitions <= MAX_PARTITIONS:
@@ -88,9 +92,11 @@ class SqliteLog(Log):
 
     def __init__(self, settings: LogSettings) -> None:
         self._settings = settings
-        self._appending = AppendSettings(settings.segment_bytes, settings.min_free_bytes)
+        self._appending = AppendSettings(
+            settings.segment_bytes, settings.min_free_bytes, settings.lock_timeout
+        )
         make_folder(settings.directory)
-        self._groups = Groups(settings.directory)
+        self._groups = Groups(settings.directory, settings.lock_timeout)
         self._topics: dict[str, _Topic] = {}
         self._lock = threading.Lock()
         self._closed = False

@@ -58,7 +58,7 @@ def _route(
         headers = dict(request["headers"])
         tenant_id = await services.auth.tenant_id(headers.get(b"authorization"))
         key = idempotency_key(headers)
-        body = await read_json_body(receive, headers, most_bytes)
+        body = await read_json_body(receive, headers, most_bytes, services.body_timeout)
         await _send(send, 202, await accept(tenant_id, key, body))
 
     return handle

@@ -5,6 +5,8 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from datetime import timedelta
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from clickhouse_connect.driver.client import Client
 from sealwax.store.analytics.socket import RunQuery
 
 # Level 2 still lets a call set its own limits; level 1 would refuse that.
-_READ_ONLY = {"readonly": 2, "max_execution_time": 10}
+_READ_ONLY = {"readonly": 2}
 _AS_JSON = {
     "date_time_output_format": "iso",
     "output_format_json_quote_64bit_integers": 0,
@@ -49,8 +51,12 @@ class EmbeddedClickHouse:
     all the addresses in it.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, query_timeout: timedelta = timedelta(seconds=10)) -> None:
         """Creates the directory and brings its schema up to date.
+
+        Args:
+            directory: The data directory.
+            query_timeout: ClickHouse stops a query of a `runner` after it; whole seconds.
 
         Raises:
             clickhouse_connect.driver.exceptions.ProgrammingError: Another process holds it.
@@ -61,6 +67,7 @@ class EmbeddedClickHouse:
         self._config = directory.with_suffix(".xml")
         self._config.write_text(_CONFIG)
         self._directory = directory
+        self._query_timeout_s = ceil(query_timeout.total_seconds())
         client = self.client()
         # Opened, so no other process is at work here: what lies there was left by a kill.
         shutil.rmtree(inserts)
@@ -78,7 +85,7 @@ class EmbeddedClickHouse:
 
     def runner(self) -> RunQuery:
         """Runs queries that only read, on a client of its own."""
-        client = self.client(_READ_ONLY)
+        client = self.client({**_READ_ONLY, "max_execution_time": self._query_timeout_s})
 
         def run(text: str, params: Mapping[str, Any]) -> bytes:
             rows = client.raw_query(text, dict(params), fmt="JSONEachRow", settings=_AS_JSON)

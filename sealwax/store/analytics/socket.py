@@ -12,6 +12,7 @@ import socketserver
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from sealwax.errors import SealwaxError
 from sealwax.store.analytics.port import AnalyticsAwayError, Row
 from sealwax.store.analytics.queries import TEXTS, QueriedAnalytics
 
-_TIMEOUT_S = 15.0
+_TIMEOUT = timedelta(seconds=15)
 _MAX_LINE = 1 << 20
 _KEPT_CONNECTIONS = 8
 _RUNNERS = 4
+_STOPPED = "Code: 159"  # ClickHouse's TIMEOUT_EXCEEDED
 
 logger = structlog.get_logger(__name__)
 
@@ -141,9 +143,9 @@ class AnalyticsServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer
 
 
 class _Connection:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, timeout_s: float) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(_TIMEOUT_S)
+        self._socket.settimeout(timeout_s)
         try:
             with _address(path) as address:
                 self._socket.connect(address)
@@ -167,8 +169,10 @@ class _Connection:
 class SocketQueries:
     """Asks an AnalyticsServer. Thread-safe; connections are kept and made anew when they broke."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, timeout: timedelta = _TIMEOUT) -> None:
+        """Waits at most `timeout` for an answer."""
         self._path = path
+        self._timeout_s = timeout.total_seconds()
         self._lock = threading.Lock()
         self._kept: list[_Connection] = []
 
@@ -176,12 +180,14 @@ class SocketQueries:
         """The rows of a named query.
 
         Raises:
-            AnalyticsAwayError: The analytics process does not answer.
+            AnalyticsAwayError: The analytics process does not answer in time.
             QueryError: It answered with an error.
         """
         question = json.dumps({"query": name, "params": params}).encode() + b"\n"
         answer = json.loads(self._ask(question))
         if "error" in answer:
+            if _STOPPED in answer["error"]:
+                raise AnalyticsAwayError("events cannot be read now: the query took too long")
             raise QueryError(answer["error"])
         rows: list[Row] = answer["rows"]
         return rows
@@ -200,7 +206,7 @@ class SocketQueries:
                 # It may have broken meanwhile; queries change nothing, so ask again.
                 with suppress(ConnectionError):
                     return self._asked(kept, question)
-            return self._asked(_Connection(self._path), question)
+            return self._asked(_Connection(self._path, self._timeout_s), question)
         except OSError as error:
             raise AnalyticsAwayError(
                 "events cannot be read now: the analytics process does not answer"
@@ -224,8 +230,9 @@ class SocketQueries:
 class SocketAnalytics(QueriedAnalytics):
     """The Analytics port over the socket of the analytics process."""
 
-    def __init__(self, path: Path) -> None:
-        self._socket_queries = SocketQueries(path)
+    def __init__(self, path: Path, timeout: timedelta = _TIMEOUT) -> None:
+        """Waits at most `timeout` for an answer."""
+        self._socket_queries = SocketQueries(path, timeout)
         super().__init__(self._socket_queries)
 
     def close(self) -> None:

@@ -1,29 +1,27 @@
 """The database connection: SQLite by default, PostgreSQL by its URL."""
 
-import fcntl
-import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from sealwax.errors import ConfigurationError
+from sealwax.store.file_lock import FileLock
 from sealwax.store.relational.errors import StoreAwayError
 
 # Execution option of a connection that will write; see `_begin`.
 WRITES = "sealwax_writes"
 
-# A writer holds SQLite's lock for milliseconds; a process that was stopped may hold it longer.
-_BUSY_S = 15.0
-
 
 # What a database that does not answer raises: SQLAlchemy wraps no error of a new connection's
 # PRAGMAs and of a raw connection.
-AWAY = (DBAPIError, sqlite3.Error)
+AWAY = (DBAPIError, sqlite3.Error, NoConnectionFreeError)
 
 
 def reason_away(error: Exception) -> str:
@@ -31,8 +29,13 @@ def reason_away(error: Exception) -> str:
     return str(error.orig) if isinstance(error, DBAPIError) else str(error)
 
 
-def make_engine(url_text: str) -> Engine:
+def make_engine(url_text: str, timeout: timedelta) -> Engine:
     """An engine for `sqlite:///file` or `postgresql://...`; nothing is opened yet.
+
+    Args:
+        url_text: Where the database is.
+        timeout: How long a call waits for a connection of the pool, and in SQLite for its lock: a
+            writer holds it for milliseconds, a process that was stopped may hold it longer.
 
     Raises:
         ConfigurationError: The URL is neither, or the driver is not installed.
@@ -45,11 +48,11 @@ def make_engine(url_text: str) -> Engine:
             "postgresql://user:password@host/database"
         ) from error
     if url.get_backend_name() == "sqlite":
-        return _sqlite_engine(url)
+        return _sqlite_engine(url, timeout.total_seconds())
     if url.drivername in {"postgres", "postgresql"}:
         url = url.set(drivername="postgresql+psycopg")
     try:
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, pool_timeout=timeout.total_seconds())
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigurationError(
             f"DATABASE_URL names {url.drivername!r}, which is not available here: {error}"
@@ -63,38 +66,36 @@ def sqlite_file(engine: Engine) -> Path | None:
 
 
 @contextmanager
-def turn(engine: Engine) -> Iterator[None]:
+def turn(engine: Engine, timeout: timedelta) -> Iterator[None]:
     """Lets the writers of a SQLite file on this machine go one after the other, in turn.
 
     For what is written all the time by several processes. SQLite's own waiting writer sleeps up to
     100 ms between its tries: of two that write without a pause one waited up to 3.3 s, here up to
-    0.13 s. A server has its own queue. Waits for as long as the one before takes.
+    0.13 s. A server has its own queue.
 
     Raises:
-        StoreAwayError: The lock's file cannot be opened.
+        StoreAwayError: The lock cannot be had, or another process held it for all that time.
     """
     file = sqlite_file(engine)
     if file is None:
         yield
         return
-    try:
-        lock = os.open(f"{file}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise StoreAwayError(f"the database's lock cannot be opened: {error}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as holding:
+        try:
+            lock = holding.enter_context(closing(FileLock(Path(f"{file}.lock"))))
+            holding.enter_context(lock.held(timeout))
+        except OSError as error:  # TimeoutError is one
+            raise StoreAwayError(f"the database's lock cannot be had: {error}") from error
         yield
-    finally:
-        os.close(lock)
 
 
-def _sqlite_engine(url: URL) -> Engine:
+def _sqlite_engine(url: URL, timeout_s: float) -> Engine:
     if url.database in {None, "", ":memory:"}:
         raise ConfigurationError(
             "DATABASE_URL names a SQLite database in memory, which the processes of sealwax "
             "cannot share: name a file, sqlite:////path/to/file"
         )
-    engine = create_engine(url, connect_args={"timeout": _BUSY_S})
+    engine = create_engine(url, connect_args={"timeout": timeout_s}, pool_timeout=timeout_s)
     event.listen(engine, "connect", _connected)
     event.listen(engine, "begin", _begin)
     return engine

@@ -1,16 +1,24 @@
 """Opening the store: schema, master key and default tenant, made where they are missing."""
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, insert, select, text
 
 from sealwax.errors import ConfigurationError
-from sealwax.store.relational.engine import AWAY, WRITES, make_engine, reason_away, sqlite_file
+from sealwax.store.relational.engine import (
+    AWAY,
+    WRITES,
+    make_engine,
+    reason_away,
+    sqlite_file,
+    turn,
+)
+from sealwax.store.relational.errors import StoreAwayError
 from sealwax.store.relational.migrate import migrate
 from sealwax.store.relational.settings import RelationalSettings
 from sealwax.store.relational.store import DEFAULT_TENANT_ID, Store, put_tenant
@@ -30,9 +38,9 @@ def open_store(settings: RelationalSettings) -> Store:
         ConfigurationError: The database cannot be opened or is of a newer sealwax, or the master
             key is missing or is not the one that the database was sealed with.
     """
-    engine = make_engine(settings.url)
+    engine = make_engine(settings.url, settings.timeout)
     try:
-        with _alone(engine), _transaction(engine) as connection:
+        with _alone(engine, settings.timeout), _transaction(engine) as connection:
             migrate(connection)
             master_key = _master_key(connection, settings.master_key_file)
             put_tenant(connection, DEFAULT_TENANT_ID, "default")
@@ -45,11 +53,11 @@ def open_store(settings: RelationalSettings) -> Store:
     except BaseException:
         engine.dispose()
         raise
-    return Store(engine, master_key, settings.sending_host)
+    return Store(engine, master_key, settings.sending_host, settings.timeout)
 
 
 @contextmanager
-def _alone(engine: Engine) -> Iterator[None]:
+def _alone(engine: Engine, timeout: timedelta) -> Iterator[None]:
     """Holds other starts on the same machine off; a server has its own lock, see `_transaction`."""
     file = sqlite_file(engine)
     if file is None:
@@ -59,15 +67,15 @@ def _alone(engine: Engine) -> Iterator[None]:
         file.parent.mkdir(parents=True, exist_ok=True)
         # SQLite gives -wal and -shm the mode of the file, so nobody else reads those either.
         os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
-        lock = os.open(f"{file}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise ConfigurationError(f"cannot open the database {file}: {error}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as holding:
+        try:
+            holding.enter_context(turn(engine, timeout))
+        except StoreAwayError as error:
+            raise ConfigurationError(f"cannot open the database {file}: {error}") from error
         _use_wal(engine)
         yield
-    finally:
-        os.close(lock)
 
 
 def _use_wal(engine: Engine) -> None:

@@ -1,6 +1,7 @@
 """Where the relational store is."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import URL
@@ -16,11 +17,13 @@ class RelationalSettings:
             a database that was sealed with one.
         sending_host: Host name whose addresses send the mail; named in the SPF record. Empty: the
             record names the domain's own A and MX hosts.
+        timeout: How long a call waits for a database that others write to.
     """
 
     url: str
     master_key_file: Path
     sending_host: str = ""
+    timeout: timedelta = timedelta(seconds=15)
 
 
 def sqlite_url(file: Path) -> str:

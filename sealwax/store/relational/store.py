@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Final, TypeVar
 
 from sqlalchemy import Connection, Engine, insert, select
@@ -40,11 +41,14 @@ class Store:
     StoreAwayError where the database does not answer.
     """
 
-    def __init__(self, engine: Engine, master_key: MasterKey, sending_host: str) -> None:
+    def __init__(
+        self, engine: Engine, master_key: MasterKey, sending_host: str, timeout: timedelta
+    ) -> None:
         self._engine = engine
         self._writing_engine = engine.execution_options(**{WRITES: True})
         self._master_key = master_key
         self._sending_host = sending_host
+        self._timeout = timeout
 
     @property
     def master_key(self) -> MasterKey:
@@ -251,7 +255,7 @@ class Store:
             return self._write_in_turn(write)
 
     def _write_in_turn(self, write: Callable[[Connection], T]) -> T:
-        with turn(self._engine), self._writing() as connection:
+        with turn(self._engine, self._timeout), self._writing() as connection:
             return write(connection)
 
     @contextmanager

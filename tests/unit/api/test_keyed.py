@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from typing_extensions import override
 from connectors.log import LogSettings, open_log
 from connectors.log.port import Entry, Log, OnDurable, TopicPartition
 from sealwax.api.accept import Acceptor
+from sealwax.api.appends import Appends
 from sealwax.api.claims import Claims
 from sealwax.api.keyed import KeyedAcceptor
 from sealwax.api.problems import ProblemError
@@ -80,7 +82,9 @@ class Here:
     def keyed(self, *, full: str = "", claims: type[Claims] = Claims) -> KeyedAcceptor:
         log: Log = FullOnce(self.log, full)  # type: ignore[assignment]  # the rest is the log's own
         recent = RecentEmails(topics.REQUESTED, 4)
-        acceptor = Acceptor(log, self.store, recent, SubmissionLimits())
+        appends = Appends(log, timedelta(seconds=10))
+        partitions = {topic: log.partitions(topic) for topic in topics.REQUESTED}
+        acceptor = Acceptor(appends, partitions, self.store, recent, SubmissionLimits())
         return KeyedAcceptor(acceptor, claims(self.store), DAY_MS)
 
     def ids(self) -> Counter[str]:

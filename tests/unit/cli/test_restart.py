@@ -1,6 +1,7 @@
 """When a process that died starts again."""
 
-from sealwax.cli.restart import CLOCK_WENT_BACK, History, restart
+from sealwax.cli.restart import History, restart
+from sealwax.policy.clock_watch import WENT_BACK_STATUS
 
 
 def waits(*, status: int, lived_s: float, times: int) -> list[float]:
@@ -27,4 +28,4 @@ def test_a_long_life_ends_the_back_off():
 
 
 def test_a_clock_that_went_back_is_no_fault_of_the_process():
-    assert waits(status=CLOCK_WENT_BACK, lived_s=0.1, times=5) == [0] * 5
+    assert waits(status=WENT_BACK_STATUS, lived_s=0.1, times=5) == [0] * 5

@@ -31,6 +31,8 @@ class Bench:
 
     settings: LaneSettings = field(default_factory=lambda: LaneSettings(connections=2))
     stalled: bool = False
+    clock_trusted: bool = True
+    log_away_ms: int = 0
 
     def __post_init__(self) -> None:
         self.clock = Clock()
@@ -40,6 +42,8 @@ class Bench:
             limits=lambda _site: self.settings,
             retry=RetrySettings(),
             clock=self.clock,
+            clock_trusted=lambda: self.clock_trusted,
+            waiting_ms=lambda: self.clock.ms - self.log_away_ms,
             draw=lambda: 0.5,
             wake=lambda at_ms, _site: self.wakes.append(at_ms),
             stalled=lambda: self.stalled,
@@ -165,9 +169,55 @@ def test_a_message_expires_only_after_an_attempt_made_at_its_deadline():
     (last,) = bench.after(
         30_000, queued(1, give_up_at_ms=START_MS + 30_000, not_before_ms=START_MS + 30_000)
     )
-    (expired,) = bench.give(ended(last, LATER, bench.clock.ms))
+    (under_way,) = bench.give(ended(last, LATER, bench.clock.ms))  # it began 5 ms before
+    assert isinstance(under_way, Verdict)
+    assert (under_way.kind, under_way.not_before_ms) == (Kind.DEFERRED, bench.clock.ms)
+    (expired,) = bench.after(5, ended(last, LATER, bench.clock.ms + 5))
     assert isinstance(expired, Verdict)
     assert expired.kind is Kind.EXPIRED
+
+
+def test_no_message_expires_while_the_clock_is_not_trusted():
+    bench = Bench(clock_trusted=False)
+    (sent,) = bench.give(queued(0, give_up_at_ms=START_MS - 1))
+    (deferred,) = bench.after(20, ended(sent, LATER, bench.clock.ms + 20))
+    assert isinstance(deferred, Verdict)
+    assert deferred.kind is Kind.DEFERRED
+    assert deferred.not_before_ms >= bench.clock.ms + 60_000
+    bench.clock_trusted = True
+    (sent,) = bench.give(queued(1, give_up_at_ms=START_MS - 1))
+    (expired,) = bench.after(20, ended(sent, LATER, bench.clock.ms + 20))
+    assert isinstance(expired, Verdict)
+    assert expired.kind is Kind.EXPIRED
+
+
+def test_nothing_is_parked_for_the_time_in_which_the_log_was_away():
+    bench = Bench(LaneSettings(connections=1))
+    bench.give(queued(0), queued(1))
+    bench.log_away_ms = 600_000
+    assert bench.after(600_000) == []
+    assert bench.after(9_999) == []
+    assert offsets(bench.after(1)) == [1]
+
+
+def test_a_retry_whose_stamp_is_of_before_the_clock_was_set_back_is_not_late():
+    bench = Bench()
+    topic = "email.retry.transactional.10s"
+    waiting = queued(0, topic, not_before_ms=START_MS + 25_000)._replace(
+        due_ms=START_MS + 3_600_000
+    )
+    assert bench.give(waiting) == []
+    assert bench.after(10_000) == []
+    assert bench.after(10_000) == []
+    assert offsets(bench.after(5_000)) == [0]
+
+
+def test_a_clock_that_was_set_back_makes_no_wait_negative():
+    bench = Bench(LaneSettings(connections=1))
+    bench.give(queued(0), queued(1, since_ms=START_MS + 3_600_000))
+    (parked,) = bench.after(10_000)
+    assert isinstance(parked, Postpone)
+    assert all(wait.ms >= 0 for wait in parked.waits)
 
 
 def test_a_lane_asks_to_be_woken_when_a_held_message_is_due_and_when_one_is_to_be_parked():

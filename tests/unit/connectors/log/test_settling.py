@@ -220,6 +220,22 @@ def test_no_more_is_handed_out_than_the_window_holds(log):
         assert part.next_batch() == []
 
 
+def test_a_delay_topic_holds_a_record_no_longer_where_the_clock_was_set_back(log, monkeypatch):
+    fill(log, 2)
+    now_ms, monotonic_s = clock.now_ms() - 3_600_000, clock.monotonic()
+    monkeypatch.setattr(clock, "now_ms", lambda: now_ms)
+    monkeypatch.setattr(clock, "monotonic", lambda: monotonic_s)
+    with started(log, spec(hold_ms={READY: 60_000})) as settling:
+        source = LogSource(settling, Running(), one_outcome=True)
+        part = source.build_part("log", f"{READY}/{NUMBER}", None)
+        assert part.next_batch() == []
+        monotonic_s += 59
+        assert part.next_batch() == []
+        monotonic_s += 1
+        assert len(part.next_batch()) == 2
+        part.close()
+
+
 def test_a_delay_topic_holds_a_record_for_its_time(log):
     fill(log, 1)
     (record,) = log.scan(SOURCE, 0, 1)

@@ -1,6 +1,7 @@
 """Between dataflow and engine: sessions wait for durable outcomes, facts come once."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -180,6 +181,28 @@ def test_an_outcome_that_the_log_refuses_is_written_again_until_it_is_durable(be
     assert len(bench.rows()) == 1
     assert list(bench.settling.acks) == [sent.queued.source]
     bench.settling.log = bench.log
+
+
+def test_without_a_dataflow_no_session_waits_for_a_lane_and_deliveries_are_stored_all_the_same(
+    bench,
+):
+    def attempted(offset: int, reply: Reply) -> Future[None]:
+        sent = send(queued(offset))
+        return bench.bridge.on_result(bench.bridge.job(sent), result(reply, START_MS + 20))
+
+    before = attempted(1, LATER)
+    assert not before.done()
+    bench.bridge.let_go()
+    after, delivered = attempted(2, LATER), attempted(3, OK)
+    assert [held.result(timeout=10) for held in (before, after, delivered)] == [None] * 3
+    wait_until(lambda: not bench.bridge.busy, 5, "the append")
+    ((_, fact),) = bench.bridge.take_facts(1)
+    assert isinstance(fact, Attempted)
+    bench.sink().write_batch([("site", Verdict(Kind.BOUNCED, fact))])  # a lane that comes late
+    wait_until(lambda: not bench.bridge.busy, 5, "the append")
+    bench.settling.settle_acknowledged()
+    assert [row["kind"] for row in bench.rows()] == ["delivered", "bounced"]
+    assert not bench.settling.acks
 
 
 def test_a_process_is_stalled_only_while_sessions_work_and_none_ends(bench, monkeypatch):

@@ -19,6 +19,7 @@ from sealwax import clock
 from sealwax.model.email_id import email_id
 from sealwax.model.timeline import timeline
 from sealwax.store.analytics.embedded import EmbeddedClickHouse, migrate
+from sealwax.store.analytics.port import AnalyticsAwayError
 from sealwax.store.analytics.queries import TEXTS
 from sealwax.store.analytics.socket import AnalyticsServer, QueryError, SocketAnalytics
 
@@ -30,7 +31,8 @@ ID = email_id(NOON_MS, bytes(10))
 
 @pytest.fixture(scope="module")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedClickHouse:
-    return EmbeddedClickHouse(tmp_path_factory.mktemp("analytics #1%20") / "clickhouse")
+    directory = tmp_path_factory.mktemp("analytics #1%20") / "clickhouse"
+    return EmbeddedClickHouse(directory, query_timeout=timedelta(seconds=2))
 
 
 @pytest.fixture
@@ -149,6 +151,13 @@ def test_text_of_a_user_is_a_value_and_never_sql(client, analytics):
 def test_a_query_cannot_write(clickhouse):
     with pytest.raises(DatabaseError, match="readonly"):
         clickhouse.runner()("TRUNCATE TABLE sealwax.events", {})
+
+
+def test_a_query_that_takes_too_long_is_stopped_and_events_cannot_be_read(analytics, monkeypatch):
+    slow = "SELECT sum(sipHash64(number)) AS n FROM numbers(1000000000000)"
+    monkeypatch.setitem(TEXTS, "rows_of_email", slow)
+    with pytest.raises(AnalyticsAwayError, match="took too long"):
+        analytics.rows_of_email("t", ID)
 
 
 def test_stats_count_recipients_by_day_and_accepted_is_what_came_of_the_requests(client, analytics):

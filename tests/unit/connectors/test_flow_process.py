@@ -1,0 +1,74 @@
+"""A flow's process whose dataflow is never called: as Bytewax's after a step back of the clock."""
+
+import os
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from connectors.log import LogSettings, open_log
+from connectors.log.port import Committed, Entry, TopicPartition
+from sealwax.model import topics
+from tests.support.log_process import next_line
+from tests.support.wall_clock import WallClock
+
+ROOT = Path(__file__).parents[3]
+READY = topics.READY[0]
+TP = TopicPartition(READY, 0)
+
+# Two records were read. The outcome of the first is durable, that of the second on its way when the
+# clock goes back; nobody is called to settle either.
+PROGRAM = """
+import sys, threading
+from pathlib import Path
+from connectors.flow_process import FlowProcess
+from connectors.log import LogSettings
+from connectors.log.outcomes import OutcomeWriter
+from connectors.log.port import Entry
+from connectors.log.settling import Settling
+from flows import dispatch
+from sealwax.model import topics
+from sealwax.model.delivery import Position
+
+data_dir = Path(sys.argv[1])
+process = FlowProcess("dispatch", data_dir, LogSettings(data_dir / "log", 1))
+settling = Settling(process.log, dispatch.spec(), process.numbers)
+writer = OutcomeWriter(settling)
+process.on_clock_back(lambda: print("let go", flush=True), settling.settle_acknowledged)
+process.on_drain(lambda: append(1))
+process.in_flight(lambda: bool(writer.pending))
+tp = next(tp for tp in settling.sources if tp.topic == topics.READY[0])
+settling.settler(tp).hand_out(0, 1)
+settling.settler(tp).hand_out(1, 1)
+
+def append(offset):
+    writer.write([(topics.EVENTS, [Entry(0, None, b"{}")])], [Position(tp.topic, 0, offset)])
+
+append(0)
+print("works", flush=True)
+threading.Event().wait(60)
+"""
+
+
+def test_a_clock_that_goes_back_ends_it_with_75_and_all_that_is_durable_committed(tmp_path):
+    clock = WallClock(tmp_path)
+    data_dir = tmp_path / "data"
+    with closing(open_log(LogSettings(data_dir / "log", 1))) as log:
+        log.create_topics(topics.ALL)
+        log.append_wait(READY, [Entry(0, None, b"1"), Entry(0, None, b"2")])
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, data_dir],
+            env={**os.environ, **clock.environment, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert next_line(process) == "works"
+        clock.move_to(-3_600)
+        assert process.wait(20) == 75
+        assert process.stdout is not None
+        assert "let go" in process.stdout.read()
+        process.stdout.close()
+        committed = log.committed("dispatch", TP)
+        assert isinstance(committed, Committed)
+        assert committed.offset == 2
+        assert log.end_offset(TopicPartition(topics.EVENTS, 0)) == 2

@@ -1,0 +1,341 @@
+"""Each peer in turn does not answer: every wait ends in time, and with the outcome that is said.
+
+The table of these outcomes is in docs/operations.md.
+"""
+
+import asyncio
+import fcntl
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from connectors.log import LogSettings, open_log
+from connectors.log.port import Committed, Entry, Log, TopicPartition
+from sealwax.api.appends import Appends, NotConfirmedError
+from sealwax.errors import ConfigurationError
+from sealwax.model.reply import Command
+from sealwax.model.topics import TopicSpec
+from sealwax.smtp.route import Route
+from sealwax.store.analytics.port import AnalyticsAwayError
+from sealwax.store.analytics.socket import AnalyticsServer, SocketAnalytics
+from sealwax.store.file_lock import FileLock
+from sealwax.store.relational import (
+    RelationalSettings,
+    Store,
+    StoreAwayError,
+    open_store,
+    sqlite_url,
+)
+from tests.support.smtp_dns import SILENT, dns_server
+from tests.support.smtp_engine import MESSAGE, QUICK, job, running_engine
+from tests.support.smtp_server import TLS_EHLO, Act, Script, scripted
+from tests.support.waiting import wait_until
+
+SHORT = timedelta(seconds=0.3)
+TOPIC = "orders"
+TP = TopicPartition(TOPIC, 0)
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def ends_within(seconds: float) -> Iterator[None]:
+    begun = time.monotonic()
+    yield
+    assert time.monotonic() - begun < seconds
+
+
+@contextmanager
+def flocked(path: Path) -> Iterator[None]:
+    """Held as another process would hold it: by another open file."""
+    with path.open("rb+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+# SMTP and DNS
+
+
+def test_dns_that_does_not_answer_defers_the_mail():
+    zone = {("example.test", "MX"): SILENT}
+    with dns_server(zone) as server, ends_within(5):
+        settings = {"nameservers": ("127.0.0.1",), "nameserver_port": server.port}
+        with running_engine(dns_timeout=SHORT, **settings) as engine:
+            (result,) = engine.send(job(None))
+    assert (result.reply.command, result.reply.status) == (Command.ROUTE, "4.4.3")
+    assert not result.reply.permanent
+
+
+def test_a_look_up_of_the_machine_that_takes_too_long_defers_the_mail(monkeypatch):
+    answered = threading.Event()
+
+    async def hang(*_: object, **__: object) -> object:
+        await asyncio.get_running_loop().run_in_executor(None, answered.wait)
+        return []
+
+    import uvloop
+
+    monkeypatch.setattr(uvloop.Loop, "getaddrinfo", hang)
+    with scripted() as server, running_engine(dns_timeout=SHORT) as engine, ends_within(5):
+        (result,) = engine.send(job(None, route=Route("localhost", server.port)))
+        answered.set()
+    assert (result.reply.command, result.reply.status) == (Command.ROUTE, "4.4.3")
+
+
+@pytest.mark.parametrize(
+    ("script", "setting", "command", "in_doubt"),
+    [
+        (Script(banner=Act.SILENCE), "banner_timeout", Command.BANNER, False),
+        (Script(ehlo=Act.SILENCE), "command_timeout", Command.EHLO, False),
+        (Script(mail=Act.SILENCE), "command_timeout", Command.MAIL, False),
+        (Script(rcpt=Act.SILENCE), "command_timeout", Command.RCPT, False),
+        (Script(data=Act.SILENCE), "data_timeout", Command.DATA, False),
+        (Script(read_slowly=True), "block_timeout", Command.DATA, False),
+        (Script(dot=Act.SILENCE), "dot_timeout", Command.DOT, True),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_step_without_a_reply_defers_the_mail(script, setting, command, in_doubt):
+    """All others have a minute, so that it is this timeout that ends the step."""
+    minute = timedelta(minutes=1)
+    patient = replace(
+        QUICK,
+        banner_timeout=minute,
+        command_timeout=minute,
+        data_timeout=minute,
+        block_timeout=minute,
+        dot_timeout=minute,
+    )
+    message = MESSAGE + b"x\r\n" * 3_000_000 if script.read_slowly else MESSAGE
+    with (
+        scripted(script) as server,
+        running_engine(patient, **{setting: SHORT}) as engine,
+        ends_within(5),
+    ):
+        (result,) = engine.send(job(server.port, message=message))
+    assert (result.reply.command, result.reply.code) == (command, 0)
+    assert not result.reply.permanent
+    assert result.in_doubt == in_doubt
+
+
+def test_tls_that_does_not_come_about_gives_way_to_clear_text():
+    script = Script(ehlo=TLS_EHLO, starttls=Act.SILENCE)
+    minute = timedelta(minutes=1)
+    with (
+        scripted(script) as server,
+        running_engine(tls_timeout=SHORT, command_timeout=minute) as engine,
+        ends_within(5),
+    ):
+        (result,) = engine.send(job(server.port))
+    assert (result.accepted, result.tls) == (True, "")
+
+
+def test_a_peer_that_does_not_close_after_quit_is_cut_off():
+    """Kept open by the test's own server: it reads no further than the dot's reply."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        done = threading.Event()
+        server = threading.Thread(target=_takes_one_and_stays, args=(listener, done))
+        server.start()
+        with running_engine(quit_timeout=SHORT, messages_per_session=1) as engine:
+            (result,) = engine.send(job(port))
+            assert result.accepted
+            with ends_within(5):
+                wait_until(lambda: not engine.engine.open_sessions(), 5, "the session to be cut")
+        done.set()
+        server.join()
+
+
+def _takes_one_and_stays(listener: socket.socket, done: threading.Event) -> None:
+    connection, _ = listener.accept()
+    with connection, connection.makefile("rb") as lines:
+        connection.sendall(b"220 mx\r\n")
+        for reply in (b"250 mx\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
+            lines.readline()
+            connection.sendall(reply)
+        while lines.readline() != b".\r\n":
+            pass
+        connection.sendall(b"250 taken\r\n")
+        done.wait(20)
+
+
+# The log
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    with closing(open_log(LogSettings(tmp_path / "log", 1, lock_timeout=SHORT))) as made:
+        made.create_topics([TopicSpec(TOPIC)])
+        yield made
+
+
+def test_an_append_behind_a_held_lock_fails_in_time_and_stores_nothing(log, tmp_path):
+    with flocked(tmp_path / "log" / TOPIC / "append.lock"), ends_within(5):
+        for _ in range(2):
+            with pytest.raises(TimeoutError, match="locked by another process"):
+                log.append_wait(TOPIC, [Entry(0, b"k", b"lost")])
+    assert log.append_wait(TOPIC, [Entry(0, b"k", b"stored")]) == [0]
+    assert [record.value for record in log.scan(TP, 0, log.end_offset(TP))] == [b"stored"]
+
+
+def test_a_commit_behind_a_held_lock_fails_in_time_and_the_next_one_is_kept(log, tmp_path):
+    log.commit("g", {TP: Committed(1)})
+    with flocked(tmp_path / "log" / "groups.lock"), ends_within(5):
+        with pytest.raises(TimeoutError):
+            log.commit("g", {TP: Committed(2)})
+        assert log.committed("g", TP) == Committed(1)
+    log.commit("g", {TP: Committed(3)})
+    assert log.committed("g", TP) == Committed(3)
+
+
+def test_requests_behind_a_held_lock_are_told_that_nothing_was_stored(log, tmp_path):
+    async def ask() -> list[object]:
+        appends = Appends(log, timedelta(seconds=20))
+        first = asyncio.create_task(appends.append(TOPIC, [Entry(0, b"k", b"1")]))
+        await asyncio.sleep(0.1)  # so that the second waits for the first one's append
+        second = appends.append(TOPIC, [Entry(0, b"k", b"2")])
+        return list(await asyncio.gather(first, second, return_exceptions=True))
+
+    with flocked(tmp_path / "log" / TOPIC / "append.lock"), ends_within(5):
+        answers = asyncio.run(ask())
+    assert [type(answer) for answer in answers] == [TimeoutError, TimeoutError]
+    assert log.end_offset(TP) == 0
+
+
+class _SilentDisk:
+    """A log whose disk never answers."""
+
+    def append(self, topic: str, entries: Sequence[Entry], on_durable: object) -> None:
+        pass
+
+
+def test_a_disk_that_does_not_answer_leaves_it_open_whether_the_mail_was_accepted():
+    async def ask() -> list[object]:
+        appends = Appends(_SilentDisk(), SHORT)  # type: ignore[arg-type] # only `append` is used
+        first = asyncio.create_task(appends.append(TOPIC, [Entry(0, b"k", b"1")]))
+        await asyncio.sleep(0.1)
+        second = appends.append(TOPIC, [Entry(0, b"k", b"2")])
+        return list(await asyncio.gather(first, second, return_exceptions=True))
+
+    with ends_within(5):
+        answers = asyncio.run(ask())
+    # The log never saw the second: that one was not accepted for certain.
+    assert [type(answer) for answer in answers] == [NotConfirmedError, TimeoutError]
+
+
+def test_a_lock_that_comes_too_late_is_given_back(tmp_path):
+    lock = FileLock(tmp_path / "lock")
+    with flocked(tmp_path / "lock"), pytest.raises(TimeoutError), lock.held(SHORT):
+        pass
+    other = FileLock(tmp_path / "lock")
+    with other.held(timedelta(seconds=5)):
+        pass
+    with lock.held(timedelta(seconds=5)), pytest.raises(TimeoutError), other.held(SHORT):
+        pass
+    lock.close()
+    other.close()
+
+
+# The relational store
+
+
+@pytest.fixture
+def store_settings(tmp_path: Path) -> RelationalSettings:
+    url = sqlite_url(tmp_path / "sealwax.db")
+    return RelationalSettings(url, tmp_path / "master.key", timeout=SHORT)
+
+
+def test_a_locked_database_is_away_for_whoever_writes(store_settings, tmp_path):
+    with closing(open_store(store_settings)) as store, closing(_writer(tmp_path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with ends_within(5), pytest.raises(StoreAwayError):
+            store.create_key("default", "mine")
+        other.execute("ROLLBACK")
+        assert store.create_key("default", "mine").key
+
+
+def _writer(tmp_path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(tmp_path / "sealwax.db", isolation_level=None)
+
+
+def test_a_pool_without_a_free_connection_is_a_store_that_is_away(store_settings):
+    with closing(open_store(store_settings)) as store:
+        pool: Store = store
+        held = [pool._engine.connect() for _ in range(15)]  # SQLAlchemy's 5 and 10 more
+        with ends_within(5), pytest.raises(StoreAwayError):
+            store.tenants()
+        for connection in held:
+            connection.close()
+        assert store.tenants()
+
+
+def test_a_start_behind_another_that_hangs_is_one_sentence(store_settings, tmp_path):
+    open_store(store_settings).close()
+    with (
+        flocked(tmp_path / "sealwax.db.lock"),
+        ends_within(5),
+        pytest.raises(ConfigurationError, match="locked by another process"),
+    ):
+        open_store(store_settings)
+
+
+# Analytics
+
+
+def test_an_analytics_process_that_never_answers_is_away(tmp_path):
+    path = tmp_path / "analytics.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        with (
+            closing(SocketAnalytics(path, SHORT)) as analytics,
+            ends_within(5),
+            pytest.raises(AnalyticsAwayError, match="timed out"),
+        ):
+            analytics.rows_of_email("t", "x")
+
+
+def test_a_query_that_clickhouse_stopped_is_events_that_cannot_be_read(tmp_path):
+    """What it says is real: tests/unit/store/analytics/test_embedded.py."""
+
+    def stopped(_text: str, _params: object) -> bytes:
+        raise RuntimeError("Code: 159. DB::Exception: Timeout exceeded: elapsed 1.2 seconds")
+
+    path = tmp_path / "analytics.sock"
+    with (
+        closing(AnalyticsServer(path, lambda: stopped)),
+        closing(SocketAnalytics(path)) as asker,
+        pytest.raises(AnalyticsAwayError, match="took too long"),
+    ):
+        asker.rows_of_email("t", "x")
+
+
+_HANGS = """
+import time
+from datetime import timedelta
+from connectors.clickhouse.rows import Line, insert
+from connectors.log.port import Record
+
+class Hanging:
+    def raw_insert(self, *_, **__):
+        time.sleep(60)
+
+record = Record("email.events", 0, 0, None, b"{}", (), 0)
+insert(Hanging(), [Line(record, b"{}")], None, timedelta(seconds=0.3))
+"""
+
+
+def test_an_insert_that_hangs_ends_the_process_so_that_the_next_start_repairs_it():
+    with ends_within(30):
+        run = subprocess.run([sys.executable, "-c", _HANGS], cwd=ROOT, capture_output=True)
+    assert run.returncode == 70
+    assert b"hangs" in run.stdout + run.stderr
