@@ -13,6 +13,7 @@ import structlog
 from connectors.log import LogSettings, open_log
 from connectors.log.ownership import FileOwnership
 from connectors.log.port import Log
+from connectors.log.suspects import Suspects
 from sealwax import clock
 from sealwax.errors import SealwaxError
 from sealwax.model import topics
@@ -33,6 +34,7 @@ class FlowProcess:
     def __init__(self, name: str, data_dir: Path, log: LogSettings) -> None:
         """Exits with status 1 and one sentence where the flow may not start here."""
         self.name = name
+        self.suspects = Suspects(data_dir / "suspects", name)
         self._files = ProcessFiles(data_dir)
         self._asked = threading.Event()
         self._on_drain: list[Callable[[], object]] = []
@@ -101,6 +103,7 @@ class FlowProcess:
     def _close(self) -> None:
         for hook in reversed(self._on_close):
             hook()
+        self.suspects.close(asked=self._asked.is_set())
         self.log.close()
         self._ownership.close()
         self._files.mark_stopped(self.name)

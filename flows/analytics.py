@@ -11,7 +11,7 @@ from bytewax.outputs import Sink
 from connectors.clickhouse.io import ClickHouseSink, EventsSource, FlushSource
 from connectors.clickhouse.repair import repair
 from connectors.flow_process import FlowProcess
-from connectors.log.dead import dead_entry
+from connectors.log.dead import append_dead, dead_entry
 from connectors.log.port import Record, TopicPartition
 from sealwax import config
 from sealwax.model import topics
@@ -52,20 +52,20 @@ def flow() -> Dataflow:
     clickhouse = EmbeddedClickHouse(settings.analytics_dir)
 
     def bury(record: Record, reason: str, detail: str) -> None:
-        process.log.append_wait(topics.DEAD, [dead_entry(record, reason, detail)])
+        append_dead(process.log, dead_entry(record, reason, detail, flow=NAME))
 
     sources = [
         TopicPartition(topic, n)
         for topic in (topics.EVENTS, *topics.RETRY)
         for n in process.numbers
     ]
-    positions = repair(process.log, clickhouse.client(), sources, bury)
+    positions = repair(process.log, clickhouse.client(), sources, bury, process.suspects)
     server = AnalyticsServer(settings.analytics_socket, clickhouse.runner)
     process.on_close(server.close)
     return build(
         Ports(
-            events=EventsSource(process.log, positions, process),
+            events=EventsSource(process.log, positions, process, process.suspects),
             flushes=FlushSource(process),
-            clickhouse=ClickHouseSink(process.log, clickhouse.client, bury),
+            clickhouse=ClickHouseSink(process.log, clickhouse.client, bury, process.suspects),
         )
     )

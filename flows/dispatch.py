@@ -85,7 +85,7 @@ def flow() -> Dataflow:
     """The flow as `python -m bytewax.run flows.dispatch` runs it."""
     settings = config.start(NAME)
     process = FlowProcess(NAME, settings.data_dir, settings.log)
-    settling = Settling(process.log, spec(), process.numbers)
+    settling = Settling(process.log, spec(), process.numbers, process.suspects)
     writer = OutcomeWriter(settling)
     bridge = SmtpBridge(writer, settings.routes)
     timers = Timers()

@@ -99,7 +99,7 @@ def flow() -> Dataflow:
     settings = config.start(NAME)
     process = FlowProcess(NAME, settings.data_dir, settings.log)
     store = open_store(settings.relational)
-    settling = Settling(process.log, spec(process.log), process.numbers)
+    settling = Settling(process.log, spec(process.log), process.numbers, process.suspects)
     writer = OutcomeWriter(settling)
     process.in_flight(lambda: bool(writer.pending))
     process.on_close(store.close)

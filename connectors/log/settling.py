@@ -9,6 +9,7 @@ import structlog
 
 from connectors.log.port import Committed, Log, TopicPartition
 from connectors.log.settle import Ends, Settler, decode_mark, parse_source_header
+from connectors.log.suspects import Suspects
 from sealwax import clock
 from sealwax.errors import UnreadableRecordError
 from sealwax.model.delivery import Position
@@ -52,10 +53,20 @@ class Settling:
     those that were are known by `done`, so that none is written a second time.
     """
 
-    def __init__(self, log: Log, spec: FlowSpec, numbers: Sequence[int]) -> None:
-        """Opens the partitions `numbers` of every source topic; ownership must be held."""
+    def __init__(
+        self,
+        log: Log,
+        spec: FlowSpec,
+        numbers: Sequence[int],
+        suspects: Suspects | None = None,
+    ) -> None:
+        """Opens the partitions `numbers` of every source topic; ownership must be held.
+
+        With `suspects` records that kill the process are found and put aside (R16).
+        """
         self.log = log
         self.spec = spec
+        self.suspects = suspects
         self.sources = [TopicPartition(topic, n) for topic in sorted(spec.shares) for n in numbers]
         self.acks: deque[Position] = deque()  # source records whose outcomes are durable
         self._settlers: dict[TopicPartition, Settler] = {}
@@ -64,6 +75,11 @@ class Settling:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._read_back()
+        if suspects is not None:
+            suspects.begin(
+                {tp: settler.watermark for tp, settler in self._settlers.items()},
+                {tp: log.end_offset(tp) for tp in self.sources},
+            )
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
         self._thread.start()
 

@@ -6,11 +6,14 @@ from connectors.log.dead import dead_entry
 from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import Record
 from connectors.log.source import SourceItem
+from connectors.log.suspects import CRASHED, CRASHED_DETAIL
 from connectors.records import decode_deliveries
 from connectors.smtp.items import Queued
 from sealwax.errors import UnreadableRecordError
 from sealwax.model.delivery import Position
 from sealwax.model.topics import DEAD
+
+_FLOW = "dispatch"
 
 
 class ReadDeliveries:
@@ -26,16 +29,19 @@ class ReadDeliveries:
 
     def __call__(self, items: list[SourceItem]) -> list[tuple[str, Queued]]:
         """The messages of these records, keyed by the site of their recipient's domain."""
-        records = [item.record for item in items]
+        records = [item.record for item in items if not item.crashed]
+        for item in items:
+            if item.crashed:
+                self._bury(item.record, UnreadableRecordError(CRASHED, CRASHED_DETAIL))
         messages = []
         decoded = decode_deliveries([record.value or b"" for record in records])
         for record, delivery in zip(records, decoded, strict=True):
-            source = Position(record.topic, record.partition, record.offset)
             if isinstance(delivery, UnreadableRecordError):
-                self._bury(record, source, delivery)
+                self._bury(record, delivery)
             else:
                 site = self._site(delivery.rcpt_domain)
                 due_ms = self._due_ms(record)
+                source = Position(record.topic, record.partition, record.offset)
                 messages.append((site, Queued(site, delivery, source, due_ms)))
         return messages
 
@@ -43,5 +49,7 @@ class ReadDeliveries:
         delay_ms = self._not_held.get(record.topic)
         return record.stamp_ms + delay_ms if delay_ms else 0
 
-    def _bury(self, record: Record, source: Position, error: UnreadableRecordError) -> None:
-        self._writer.write([(DEAD, [dead_entry(record, error.reason, error.detail)])], [source])
+    def _bury(self, record: Record, error: UnreadableRecordError) -> None:
+        entry = dead_entry(record, error.reason, error.detail, flow=_FLOW)
+        source = Position(record.topic, record.partition, record.offset)
+        self._writer.write([(DEAD, [entry])], [source])

@@ -23,7 +23,7 @@ from connectors.clickhouse.io import ClickHouseSink, EventsSource, Flush, FlushS
 from connectors.clickhouse.repair import GROUP, repair
 from connectors.clickhouse.rows import line_of
 from connectors.log import LogSettings, open_log
-from connectors.log.dead import dead_entry
+from connectors.log.dead import append_dead, dead_entry
 from connectors.log.port import Committed, Log, Record, TopicPartition
 from flows.analytics import Ports, build
 from sealwax import clock
@@ -51,7 +51,7 @@ class Stored:
         self.client = self.clickhouse.client()
 
     def bury(self, record: Record, reason: str, detail: str) -> None:
-        self.log.append_wait(topics.DEAD, [dead_entry(record, reason, detail)])
+        append_dead(self.log, dead_entry(record, reason, detail, flow="analytics"))
 
     def repair(self) -> dict[TopicPartition, int]:
         return repair(self.log, self.client, SOURCES, self.bury)
