@@ -1,5 +1,6 @@
 """Records of events and delay topics as a source, and ClickHouse as a sink."""
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import NamedTuple
@@ -53,7 +54,7 @@ class _EventsPartition(StatefulSourcePartition[Item, None]):
     ) -> None:
         self._tp = tp
         self._suspects = suspects
-        self._head: Record | None = None  # read, and it is not its turn yet
+        self._waiting: deque[Record] = deque()  # read, and it is not their turn yet
         self._reader = log.reader(tp, position)
         self._process = process
         self._busy = False
@@ -63,29 +64,28 @@ class _EventsPartition(StatefulSourcePartition[Item, None]):
         if self._process.draining():
             raise StopIteration
         self._process.running()
-        if self._suspects is not None and self._suspects.alone:
-            items = self._next_alone(self._suspects)
+        if self._suspects is not None and self._suspects.careful:
+            items = self._next_run(self._suspects)
         else:
             items = self._next()
         self._busy = bool(items)
         return items
 
     def _next(self) -> list[Item]:
-        head, self._head = self._head, None
-        records = [head] if head else []
-        records += self._reader.read(_READ_RECORDS, _READ_BYTES)
+        records = [*self._waiting, *self._reader.read(_READ_RECORDS, _READ_BYTES)]
+        self._waiting.clear()
         if records and self._suspects is not None:
             self._suspects.reached(self._tp, records[-1].offset + 1)
         return list(records)
 
-    def _next_alone(self, suspects: Suspects) -> list[Item]:
-        """One record at a time in the whole process, inserted by itself (R16)."""
-        if self._head is None:
-            self._head = next(iter(self._reader.read(1, _READ_BYTES)), None)
-        if self._head is None or not suspects.admit(position_of(self._head)):
-            return []
-        head, self._head = self._head, None
-        return [head, Flush()]
+    def _next_run(self, suspects: Suspects) -> list[Item]:
+        """A run of a careful process, inserted by itself (R16)."""
+        if not self._waiting:
+            self._waiting.extend(self._reader.read(_READ_RECORDS, _READ_BYTES))
+        run: list[Item] = []
+        while self._waiting and suspects.admit(position_of(self._waiting[0])):
+            run.append(self._waiting.popleft())
+        return [*run, Flush()] if run else []
 
     @override
     def next_awake(self) -> datetime | None:
@@ -206,7 +206,7 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
         self._log.commit(GROUP, positions, durable=True)
         insert(self._client, lines, self._bury)
         self._stored = {**stored, **{tp: Committed(b + 1) for tp, (_, b) in ranges.items()}}
-        if self._suspects is not None and self._suspects.alone:
+        if self._suspects is not None and self._suspects.careful:
             self._settle()
             for tp, (_, last) in ranges.items():
                 self._suspects.settled(tp, last + 1)

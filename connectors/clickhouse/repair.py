@@ -1,7 +1,7 @@
 """What a start finds out about the last run: which rows of its last inserts are stored."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import structlog
 from clickhouse_connect.driver.client import Client
@@ -109,14 +109,22 @@ def _insert(
     client: Client, records: Sequence[Record], bury: Bury, suspects: Suspects | None
 ) -> None:
     left = deque(records)
-    while left and suspects is not None and suspects.alone:
-        record = left.popleft()
-        # One that is outside of the old spans needs no admission: it was in no life that died.
-        suspects.admit(position_of(record))
-        line = line_of(record, bury, suspects)
-        insert(client, [line] if line else [], bury)
-        suspects.settled(TopicPartition(record.topic, record.partition), record.offset + 1)
-    lines = (line_of(record, bury, suspects) for record in left)
+    while left and suspects is not None and suspects.careful:
+        # Behind the old spans a record needs no admission: it was in no life that died.
+        suspects.admit(position_of(left[0]))
+        run = [left.popleft()]
+        while left and suspects.admit(position_of(left[0])):
+            run.append(left.popleft())
+        _insert_rows(client, run, bury, suspects)
+        last = run[-1]
+        suspects.settled(TopicPartition(last.topic, last.partition), last.offset + 1)
+    _insert_rows(client, left, bury, suspects)
+
+
+def _insert_rows(
+    client: Client, records: Iterable[Record], bury: Bury, suspects: Suspects | None
+) -> None:
+    lines = (line_of(record, bury, suspects) for record in records)
     insert(client, [line for line in lines if line], bury)
 
 

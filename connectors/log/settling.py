@@ -106,6 +106,14 @@ class Settling:
         self._thread.join()
         self._commit(durable=True)
 
+    def commit(self) -> None:
+        """Commits what is settled now, durably, and not in the next round.
+
+        A careful process (R16) does so after each run: a start that found records of it again
+        would use its short runs up on them.
+        """
+        self._try_commit(durable=True)
+
     def _read_back(self) -> None:
         starts: dict[TopicPartition, int] = {}
         found: dict[TopicPartition, dict[int, set[tuple[str, int | None]]]] = {}
@@ -176,10 +184,16 @@ class Settling:
                 if clock.monotonic() - marked_at >= _ENDS_EVERY_S:
                     self._mark()
                     marked_at = clock.monotonic()
-                self._commit(durable=False)
             except Exception:
-                # The log is away or full: settled offsets stay in memory and go with a later round.
-                logger.exception("commit failed, tried again")
+                logger.exception("no marks were set, tried again")
+            self._try_commit(durable=False)
+
+    def _try_commit(self, *, durable: bool) -> None:
+        try:
+            self._commit(durable=durable)
+        except Exception:
+            # The log is away or full: settled offsets stay in memory and go with a later round.
+            logger.exception("commit failed, tried again")
 
     def _mark(self) -> None:
         ends = self._read_ends()

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from connectors.log.port import Record, TopicPartition
 from connectors.log.settling import Done, Settling
+from connectors.log.suspects import Suspects
 from sealwax import clock
 from sealwax.model.delivery import Position
 
@@ -72,6 +73,7 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
         self, settling: Settling, tp: TopicPartition, process: Lifecycle, *, one_outcome: bool
     ) -> None:
         self._tp = tp
+        self._settling = settling
         self._suspects = settling.suspects
         self._settler = settling.settler(tp)
         self._reader = settling.log.reader(tp, self._settler.position)
@@ -96,7 +98,7 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
         items: list[SourceItem] = []
         release_before_ms = clock.now_ms() - self._hold_ms
         if self._suspects is not None:
-            self._suspects.settled(self._tp, self._settler.watermark)
+            self._settle_run(self._suspects)
         while self._buffer and room > len(items):
             if self._hold_ms and self._buffer[0].stamp_ms > release_before_ms:
                 break
@@ -117,9 +119,13 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
             _SPAN - (settler.position - settler.watermark),
         )
 
+    def _settle_run(self, suspects: Suspects) -> None:
+        if suspects.settled(self._tp, self._settler.watermark):
+            self._settling.commit()
+
     def _may_take(self, record: Record) -> bool:
-        """Whether it is the record's turn; always, unless records go out one at a time."""
-        if self._suspects is None or not self._suspects.alone:
+        """Whether it is the record's turn; always, unless the process is careful (R16)."""
+        if self._suspects is None or not self._suspects.careful:
             return True
         if self._one_outcome and record.offset in self._done:
             return True

@@ -1,10 +1,9 @@
-"""Records that may kill the process (R16): what a life leaves behind, and one record at a time."""
+"""Records that may kill the process (R16): what a life leaves behind, and care with the rest."""
 
 import os
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,14 @@ from sealwax import clock
 from sealwax.model.delivery import Position
 from sealwax.policy.poison import (
     Place,
+    Run,
     Stand,
     Suspicion,
+    admit,
     after_start,
     after_stop,
-    hand_out,
     pass_by,
+    settled,
 )
 
 CRASHED = "crashed"
@@ -34,6 +35,8 @@ _VERSION = 1
 _LONG_LIFE_S = 60.0
 # A death later than this after a record was handed out alone is not the record's.
 _MOMENT_S = 5.0
+# Care ends where a run is not settled for so long: it holds up all mail, and the process lives.
+_LONGEST_RUN_S = 60.0
 _LOOK_EVERY_S = 0.25
 _LINE_BYTES = 256  # of the file of positions: a line a partition, each at its own place
 
@@ -56,7 +59,8 @@ class Suspects:
         self._suspicion = Suspicion()
         self._places: dict[TopicPartition, int] = {}
         self._descriptor: int | None = None
-        self._unsettled: Position | None = None
+        self._run: Run | None = None
+        self._size = 1
         self._handed_at_s = 0.0
         self._began_at_s = 0.0
         self._lived_long = False
@@ -80,18 +84,17 @@ class Suspects:
             if not self._store():
                 logger.warning("this start is not counted", file=str(self._file))
             self._open_reached(watermarks, reached)
-        if self._suspicion.alone:
+        if self._suspicion.careful:
             logger.warning(
-                "the process dies at the same records again and again: they are handed out one "
-                "at a time",
+                "the process dies at the same records again and again: they are handed out by few",
                 records={f"{t}/{n}": end for (t, n), end in self._suspicion.spans.items()},
             )
-        threading.Thread(target=self._run, name="suspects", daemon=True).start()
+        threading.Thread(target=self._keep_looking, name="suspects", daemon=True).start()
 
     @property
-    def alone(self) -> bool:
-        """Whether records are handed out one at a time."""
-        return self._suspicion.alone
+    def careful(self) -> bool:
+        """Whether records are handed out in runs, each settled before the next one."""
+        return self._suspicion.careful
 
     def convicted(self, position: Position) -> bool:
         """Whether a record must not be processed again; says so in the log."""
@@ -109,46 +112,52 @@ class Suspects:
     def admit(self, position: Position) -> bool:
         """Whether this record may be handed out now; where it may, that is durable already.
 
-        False while another one is in work, or while other partitions have old spans left.
+        False while a run is in work that it does not belong to, or while it is behind the spans of
+        the lives that died.
         """
         with self._lock:
-            if not self.alone:
+            if not self.careful:
                 return True
-            if self._unsettled is not None:
-                return False
             place = (position.topic, position.partition)
-            if position.offset >= self._suspicion.spans.get(place, position.offset + 1):
+            if self._run is None and position.offset >= self._suspicion.spans.get(place, 0):
                 self._pass_by(place, position.offset)  # what was left of the span is gone
-                return not self.alone
-            before = self._suspicion
-            handed = hand_out(before, position)
-            if handed is None:
+                return not self.careful
+            admitted = admit(self._suspicion, self._run, position, size=self._size)
+            if admitted is None:
                 return False
-            self._suspicion = handed
-            if not self._store():
+            before, self._suspicion = self._suspicion, admitted[0]
+            if self._suspicion != before and not self._store():
                 self._suspicion = before
                 return False
-            self._unsettled, self._handed_at_s = position, clock.monotonic()
+            self._run, self._handed_at_s = admitted[1], clock.monotonic()
             return True
 
-    def settled(self, tp: TopicPartition, watermark: int) -> None:
-        """Notes that everything below `watermark` is settled."""
-        if not self.alone:
-            return
+    def settled(self, tp: TopicPartition, watermark: int) -> bool:
+        """Notes that everything below `watermark` is settled; True where that ends a run."""
+        if not self.careful:
+            return False
         with self._lock:
-            current = self._unsettled
-            if current is not None and current[:2] == tp and current.offset < watermark:
-                self._unsettled = None
+            run = self._run
+            ended = run is not None and run.place == tp and run.last < watermark
+            if ended:
+                self._run = None
+                self._size *= 2
+                self._forget_handed()
             self._pass_by(tp, watermark)
+            return ended
 
     def look(self) -> None:
         """Lets go of what time has cleared: a record after 5 s, all suspicion after 60 s."""
         now_s = clock.monotonic()
         with self._lock:
-            if self._suspicion.handed is not None and now_s - self._handed_at_s >= _MOMENT_S:
-                self._suspicion = replace(self._suspicion, handed=None)
-                self._store()
-            if not self._lived_long and not self.alone and now_s - self._began_at_s >= _LONG_LIFE_S:
+            handed_s = now_s - self._handed_at_s
+            if handed_s >= _MOMENT_S:
+                self._forget_handed()
+            if self._run is not None and handed_s >= _LONGEST_RUN_S:
+                logger.warning("records are not settled, and nothing died: all as always")
+                self._suspicion, self._run, self._lived_long = Suspicion(), None, False
+            lived_long = now_s - self._began_at_s >= _LONG_LIFE_S
+            if lived_long and not self._lived_long and not self.careful:
                 self._suspicion = Suspicion()
                 self._lived_long = self._store()
 
@@ -170,15 +179,19 @@ class Suspects:
                 with suppress(FileNotFoundError):
                     self._reached_file.unlink()
 
+    def _forget_handed(self) -> None:
+        if self._suspicion.handed is not None:
+            self._suspicion = settled(self._suspicion)
+            self._store()
+
     def _pass_by(self, place: Place, watermark: int) -> None:
         before = self._suspicion
         self._suspicion = pass_by(before, place, watermark)
-        if before.alone and not self.alone:
+        if before.careful and not self.careful:
             logger.warning("past the records that were in work at the deaths: all as always")
-            self._suspicion = replace(self._suspicion, handed=None)
             self._store()
 
-    def _run(self) -> None:
+    def _keep_looking(self) -> None:
         while not self._ended.wait(_LOOK_EVERY_S):
             self.look()
 

@@ -9,18 +9,20 @@ from hypothesis import strategies as st
 from sealwax.model.delivery import Position
 from sealwax.policy.poison import (
     DEATHS_TO_CONVICT,
+    Run,
     Stand,
     Suspicion,
+    admit,
     after_start,
     after_stop,
-    hand_out,
     pass_by,
+    settled,
 )
 
 TOPIC = "t"
-# What a record that kills needs at most: to be counted among others, then alone. Progress between
-# the deaths starts the count anew, at most once a record.
-STARTS_PER_RECORD = 12
+# What a record that kills needs at most: to be counted among others, to be come closer to in runs
+# that double, to be counted alone.
+STARTS_PER_RECORD = 16
 
 
 @dataclass
@@ -34,6 +36,7 @@ class World:
     settled: set[Position] = field(default_factory=set)
     crashed: list[Position] = field(default_factory=list)
     reached: dict[tuple[str, int], int] = field(default_factory=dict)
+    size: int = 1
     deaths_alone: dict[Position, int] = field(default_factory=dict)
 
     def watermark(self, n: int) -> int:
@@ -51,6 +54,7 @@ class World:
         marks = self.watermarks()
         self.left = after_start(self.left, watermarks=marks, reached=self.reached)
         positions = dict(marks)
+        self.size = 1
         while not self.finished():
             what = interrupt()
             if what == "kill":
@@ -60,11 +64,13 @@ class World:
                 self.left = after_stop(self.left)
                 self.reached = {}
                 return
-            if not (self._step_alone(positions) if self.left.alone else self._step(positions)):
+            if not (
+                self._step_carefully(positions) if self.left.careful else self._step(positions)
+            ):
                 return
 
     def _die(self) -> None:
-        if self.left.handed is not None and self.left.handed not in self.settled:
+        if self.left.handed is not None:
             count = self.deaths_alone.get(self.left.handed, 0)
             self.deaths_alone[self.left.handed] = count + 1
 
@@ -84,24 +90,37 @@ class World:
         self.settled.update(batch)
         return True
 
-    def _step_alone(self, positions: dict[tuple[str, int], int]) -> bool:
-        for n in range(len(self.lengths)):
+    def _step_carefully(self, positions: dict[tuple[str, int], int]) -> bool:
+        for n, length in enumerate(self.lengths):
             place = (TOPIC, n)
             self.left = pass_by(self.left, place, self.watermark(n))
-            offset = positions[place] = max(positions[place], self.watermark(n))
-            handed = hand_out(self.left, Position(TOPIC, n, offset))
-            if handed is not None and offset < self.lengths[n]:
-                self.left = handed
-                return self._process(Position(TOPIC, n, offset))
+            positions[place] = max(positions[place], self.watermark(n))
+            run: Run | None = None
+            records = []
+            for offset in range(positions[place], length):
+                position = Position(TOPIC, n, offset)
+                admitted = admit(self.left, run, position, size=self.size)
+                if admitted is None:
+                    break
+                self.left, run = admitted
+                records.append(position)
+            if records:
+                self.size *= 2
+                return self._process(records)
         return True
 
-    def _process(self, position: Position) -> bool:
-        if self.left.convicted(position):
-            self.crashed.append(position)
-        elif position in self.poison:
-            self._die()
-            return False
-        self.settled.add(position)
+    def _process(self, run: list[Position]) -> bool:
+        """Works on a run; True where the process lives on."""
+        for position in run:
+            if position in self.settled:
+                continue
+            if self.left.convicted(position):
+                self.crashed.append(position)
+            elif position in self.poison:
+                self._die()
+                return False
+            self.settled.add(position)
+        self.left = settled(self.left)
         return True
 
 
@@ -142,7 +161,7 @@ def test_stops_alone_never_change_how_records_are_handed_out(world, lives):
     for life in range(lives):
         steps = iter([""] * (life % 3))
         world.live(lambda steps=steps: next(steps, "stop"))
-        assert not world.left.alone
+        assert not world.left.careful
     assert world.crashed == []
 
 
@@ -157,10 +176,10 @@ def test_only_starts_that_find_the_same_watermark_with_records_above_it_count(
     stand = begun.stands.get((TOPIC, 0))
     if end <= now:
         assert stand is None
-        assert not begun.alone
+        assert not begun.careful
     else:
         assert stand == Stand(now, starts + 1 if before == now else 1)
-        assert begun.alone == (stand.starts >= 3)
+        assert begun.careful == (stand.starts >= 3)
 
 
 def test_partitions_of_others_are_forgotten():

@@ -191,6 +191,14 @@ def store_and_rest(directory: Path) -> None:
     _say({"busy": busy, "at_rest": stored.log.lag(GROUP, tp)})
 
 
+def count_rows(directory: Path) -> None:
+    """Says how many rows are stored, and of how many emails."""
+    client = EmbeddedClickHouse(directory / "clickhouse").client()
+    query = "SELECT count(), uniqExact(email_id) FROM sealwax.events"
+    rows, emails = client.query(query).result_rows[0]
+    _say({"rows": rows, "emails": emails})
+
+
 def _say(what: object) -> None:
     sys.stdout.write(orjson.dumps(what).decode() + "\n")
     sys.stdout.flush()

@@ -15,7 +15,7 @@ from sealwax.model.email_id import email_id
 from sealwax.store.relational import RelationalSettings, open_store, sqlite_url
 
 
-def append_requests(data_dir: Path, count: int) -> list[str]:
+def append_requests(data_dir: Path, count: int, subject: str = "Hi {{name}}") -> list[str]:
     """Appends `count` emails of the default tenant, from acme.test to ten domains; their ids."""
     data_dir.mkdir(exist_ok=True)
     store = open_store(
@@ -35,7 +35,7 @@ def append_requests(data_dir: Path, count: int) -> list[str]:
             {
                 "from": "hello@acme.test",
                 "to": f"user{i}@d{i % 10}.sink.test",
-                "subject": "Hi {{name}}",
+                "subject": subject,
                 "html": "<p>Hello {{name}}</p>",
                 "data": {"name": f"number {i}"},
             }
