@@ -7,8 +7,11 @@ import structlog
 from clickhouse_connect.driver.client import Client
 
 from connectors.clickhouse.rows import Bury, insert, line_of, position_of
+from connectors.log.dead import read_dead
 from connectors.log.port import Committed, Log, Record, TopicPartition
 from connectors.log.suspects import Suspects
+from sealwax.errors import UnreadableRecordError
+from sealwax.model.topics import DEAD
 
 GROUP = "analytics"
 _HOUR_S = 3600
@@ -81,6 +84,8 @@ def repair(
         first, last = committed.offset, int(committed.metadata)
         bounds = {"topic": tp.topic, "partition": tp.partition, "first": first, "last": last}
         stored = {row[0] for row in client.query(_STORED, parameters=bounds).result_rows}
+        if suspects is not None and suspects.careful:
+            stored |= _buried(log, tp)
         missing = [r for r in log.scan(tp, first, last + 1) if r.offset not in stored]
         if missing:
             logger.info("records of the last insert have no row", tp=tp, records=len(missing))
@@ -103,6 +108,20 @@ def _begin(log: Log, sources: Sequence[TopicPartition], suspects: Suspects) -> N
         {tp: at.offset if at else log.start_offset(tp) for tp, at in committed.items()},
         {tp: log.end_offset(tp) for tp in sources},
     )
+
+
+def _buried(log: Log, tp: TopicPartition) -> set[int]:
+    """Offsets of records that analytics put aside: a start that dies must not do it once more."""
+    dead = TopicPartition(DEAD, tp.partition)
+    found = set()
+    for record in log.scan(dead, log.start_offset(dead), log.end_offset(dead)):
+        try:
+            read = read_dead(record)
+        except UnreadableRecordError:
+            continue
+        if read.flow == GROUP and read.source[:2] == tp:
+            found.add(read.source.offset)
+    return found
 
 
 def _insert(

@@ -47,10 +47,11 @@ class Here:
         self.output = directory / "flow.log"
         self.settings: dict[str, str] = {}
         self.deaths = 0
+        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, flow: str) -> "subprocess.Popen[bytes]":
         with self.output.open("ab") as output:
-            return subprocess.Popen(
+            self.process = subprocess.Popen(
                 [sys.executable, "-m", "bytewax.run", f"tests.support.poisoned:{flow}"],
                 env={
                     **{k: v for k, v in os.environ.items() if not k.startswith("SEALWAX_")},
@@ -61,6 +62,7 @@ class Here:
                 stderr=output,
                 cwd=ROOT,
             )
+        return self.process
 
     def run_until_settled(self, flow: str, name: str) -> None:
         """Restarts the flow until it lives, and has settled all there is; then stops it."""
@@ -73,7 +75,7 @@ class Here:
 
     def lives(self, process: "subprocess.Popen[bytes]", name: str) -> bool:
         """Whether the process settles all there is before it dies."""
-        wait_until(lambda: process.poll() is not None or self.lag(name) == 0, 90, "its end")
+        wait_until(lambda: process.poll() is not None or self.lag(name) == 0, 60, "its end")
         return process.poll() is None
 
     def lag(self, group: str) -> int:
@@ -115,6 +117,9 @@ class Here:
 def here(tmp_path: Path) -> Iterator[Here]:
     made = Here(tmp_path)
     yield made
+    if made.process is not None and made.process.poll() is None:
+        made.process.kill()
+        made.process.wait()
     made.log.close()
 
 
