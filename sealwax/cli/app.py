@@ -19,6 +19,7 @@ VERBS = (
     ("keys", "sealwax.cli.keys:app", "API keys: create, list, revoke."),
     ("domains", "sealwax.cli.domains:app", "Domains to send from: add, list, show, remove."),
     ("templates", "sealwax.cli.templates:app", "Stored templates: put, list, show."),
+    ("dead", "sealwax.cli.dead:app", "Records that could not be processed: list, show, replay."),
     ("version", "sealwax.cli.app:print_version", "Print the version."),
 )
 

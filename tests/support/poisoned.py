@@ -4,6 +4,7 @@
 """
 
 import os
+import resource
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -15,6 +16,8 @@ from flows import dispatch as dispatch_flow
 from flows import render as render_flow
 
 POISON = b"kill-this-process"
+# A core file of a process with ClickHouse in it takes seconds.
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _hook(name: str, bytes_of: Callable[..., bytes]) -> None:
