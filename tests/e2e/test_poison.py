@@ -1,6 +1,7 @@
 """Records that abort() the process that works on them: put aside, and all others processed once."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -78,6 +79,9 @@ class Here:
         wait_until(lambda: process.poll() is not None or self.lag(name) == 0, 60, "its end")
         return process.poll() is None
 
+    def wait_for_lag(self, group: str, most: int) -> None:
+        wait_until(lambda: self.lag(group) <= max(0, most), 30, f"a lag of {most}")
+
     def lag(self, group: str) -> int:
         return sum(
             self.log.lag(group, TopicPartition(topic, n))
@@ -140,6 +144,27 @@ def test_render_puts_a_request_that_kills_it_aside_and_renders_all_others_once(h
     assert {event["class"] for event in rejected} == {"crashed"}
     assert all(event["tenant"] for event in rejected)
     assert len(events) == GOOD + 2
+
+
+def test_kills_and_stops_from_outside_at_any_moment_put_nothing_aside(here):
+    draw = random.Random(16)
+    ids = append_requests(here.data_dir, 3_000)
+    ready = here.data_dir / "run" / "render.ready"
+    for number in [signal.SIGKILL] * 6 + [signal.SIGTERM] * 2:
+        ready.unlink(missing_ok=True)
+        process = here.start("render")
+        wait_until(ready.exists, 30, "render to be ready")
+        # Some right after the start, when the watermark has hardly moved, some later.
+        here.wait_for_lag("render", here.lag("render") - draw.choice([0, 0, 1, 200]))
+        process.send_signal(number)
+        process.wait(60)
+    careful = here.output.read_text().count("they are handed out by few")
+    here.run_until_settled("render", "render")
+    decoded = decode_deliveries([r.value or b"" for r in here.records(READY)])
+    rendered = [d.email_id for d in decoded if not isinstance(d, UnreadableRecordError)]
+    print(f"\n8 kills and stops, {careful} careful starts, {len(here.dead())} put aside")
+    assert here.dead() == []
+    assert sorted(rendered) == sorted(ids)
 
 
 def test_dispatch_puts_a_message_that_kills_it_aside_and_delivers_all_others_once(here, tmp_path):
