@@ -51,6 +51,8 @@ class Here:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, flow: str) -> "subprocess.Popen[bytes]":
+        for ready in (self.data_dir / "run").glob("*.ready"):
+            ready.unlink()
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "bytewax.run", f"tests.support.poisoned:{flow}"],
@@ -76,7 +78,12 @@ class Here:
 
     def lives(self, process: "subprocess.Popen[bytes]", name: str) -> bool:
         """Whether the process settles all there is before it dies."""
-        wait_until(lambda: process.poll() is not None or self.lag(name) == 0, 60, "its end")
+        ready = self.data_dir / "run" / f"{name}.ready"
+
+        def decided() -> bool:
+            return process.poll() is not None or (ready.exists() and self.lag(name) == 0)
+
+        wait_until(decided, 60, "its end")
         return process.poll() is None
 
     def wait_for_lag(self, group: str, most: int) -> None:
@@ -151,7 +158,6 @@ def test_kills_and_stops_from_outside_at_any_moment_put_nothing_aside(here):
     ids = append_requests(here.data_dir, 3_000)
     ready = here.data_dir / "run" / "render.ready"
     for number in [signal.SIGKILL] * 6 + [signal.SIGTERM] * 2:
-        ready.unlink(missing_ok=True)
         process = here.start("render")
         wait_until(ready.exists, 30, "render to be ready")
         # Some right after the start, when the watermark has hardly moved, some later.
