@@ -83,4 +83,21 @@ def test_every_malformed_request_is_put_aside_and_every_good_one_delivered_once(
         assert all(each.reason and each.detail for each in dead)
         assert received == Counter(ids)
         assert {name: platform.pid(name) for name in NAMES} == pids, "nothing was restarted"
+        # What only lacked its domain goes out once the domain is there.
+        (homeless,) = [each for each in dead if each.reason == "domain_not_usable"]
+        platform.command("domains", "add", "other.test", "--trusted")
+        dead_id = f"{homeless.at.partition}/{homeless.at.offset}"
+
+        def goes_out() -> bool:
+            """Render sees a new domain within five seconds, and puts it aside again before."""
+            before = count_dead(log)
+            platform.command("dead", "replay", dead_id, "--again")
+            return wait_until(
+                lambda: len(sink.index()) > len(ids) or count_dead(log) > before, 30, "its outcome"
+            ) and len(sink.index()) > len(ids)
+
+        wait_until(goes_out, 30, "the replayed record to be delivered")
+        (sent,) = sink.index()[len(ids) :]
+        assert sent["id"] == dict(homeless.headers)["email-id"].decode()
+        assert "replayed as" in platform.command("dead", "show", dead_id)
         log.close()
