@@ -16,6 +16,7 @@ from connectors.log import LogSettings, open_log
 from connectors.log.ownership import FileOwnership
 from connectors.log.port import Log, TopicPartition
 from connectors.log.stamps import FreshStamps
+from connectors.log.suspects import Suspects
 from connectors.quiet import Quiet
 from sealwax import clock
 from sealwax.errors import SealwaxError
@@ -47,11 +48,14 @@ class FlowProcess:
     def __init__(self, name: str, data_dir: Path, log: LogSettings) -> None:
         """Exits with status 1 and one sentence where the flow may not start here."""
         self.name = name
+        self.suspects = Suspects(data_dir / "suspects", name)
         self._files = ProcessFiles(data_dir)
         self._asked = threading.Event()
         self._on_drain: list[Callable[[], object]] = []
         self._on_close: list[Callable[[], None]] = []
-        self._on_clock_back: list[tuple[Callable[[], None], Callable[[], None]]] = []
+        self._on_clock_back: list[
+            tuple[Callable[[], None], Callable[[], bool], Callable[[], None]]
+        ] = []
         self._clock_went_back = False
         self._in_flight: list[Callable[[], bool]] = []
         self._draining = 0
@@ -114,14 +118,20 @@ class FlowProcess:
         """Registers what is called, last first, when the dataflow has ended."""
         self._on_close.append(hook)
 
-    def on_clock_back(self, let_go: Callable[[], None], commit: Callable[[], None]) -> None:
+    def on_clock_back(
+        self,
+        let_go: Callable[[], None],
+        appending: Callable[[], bool],
+        commit: Callable[[], None],
+    ) -> None:
         """Registers what is done when the dataflow is not called any more (R11).
 
         Args:
             let_go: Called first: what is in flight may not wait for the dataflow.
-            commit: Called last, when nothing is in flight: settles and commits what is durable.
+            appending: Whether outcomes are not durable yet.
+            commit: Called last: settles and commits what is durable.
         """
-        self._on_clock_back.append((let_go, commit))
+        self._on_clock_back.append((let_go, appending, commit))
 
     def running(self) -> None:
         """Marks the process ready; called by the sources when they are asked for items."""
@@ -147,20 +157,24 @@ class FlowProcess:
         not settled is read again.
         """
         self._clock_went_back = True
-        for let_go, _ in self._on_clock_back:
+        for let_go, _, _ in self._on_clock_back:
             let_go()
         self._asked.set()
         self._drainer.join()
         deadline = clock.monotonic() + _LAST_APPENDS_S
         moment = threading.Event()
-        while any(busy() for busy in self._in_flight) and clock.monotonic() < deadline:
+        while self._is_appending() and clock.monotonic() < deadline:
             moment.wait(_LOOK_EVERY_S)
         try:
-            for _, commit in self._on_clock_back:
+            for _, _, commit in self._on_clock_back:
                 commit()
         except Exception:
             logger.exception("the last offsets were not committed")
+        self.suspects.close(asked=True)
         self._exit()
+
+    def _is_appending(self) -> bool:
+        return any(appending() for _, appending, _ in self._on_clock_back)
 
     def _exit(self) -> None:
         self._files.mark_stopped(self.name)
@@ -171,6 +185,7 @@ class FlowProcess:
     def _close(self) -> None:
         for hook in reversed(self._on_close):
             hook()
+        self.suspects.close(asked=self._asked.is_set())
         self.log.close()
         self._ownership.close()
         if self._clock_went_back:

@@ -11,7 +11,7 @@ from bytewax.outputs import Sink
 from connectors.clickhouse.io import ClickHouseSink, EventsSource, FlushSource
 from connectors.clickhouse.repair import repair
 from connectors.flow_process import FlowProcess
-from connectors.log.dead import dead_entry
+from connectors.log.dead import append_dead, dead_entry
 from connectors.log.port import Record, TopicPartition
 from connectors.log.retention import Kept, Retention
 from sealwax import config
@@ -48,11 +48,12 @@ def build(ports: Ports) -> Dataflow:
 
 
 def kept(settings: Settings) -> dict[str, Kept]:
-    """How long events and dead records are kept, by topic."""
+    """How long events, dead records and their bodies are kept, by topic."""
     flows = ("render", "dispatch")
     return {
         topics.EVENTS: Kept((NAME,), read_back=flows, least_ms=settings.events_kept_ms),
         topics.DEAD: Kept(read_back=flows, least_ms=settings.dead_kept_ms),
+        topics.BODY: Kept(named_by=topics.DEAD),
     }
 
 
@@ -66,14 +67,16 @@ def flow() -> Dataflow:
     insert_timeout = settings.analytics_insert_timeout
 
     def bury(record: Record, reason: str, detail: str) -> None:
-        process.log.append_wait(topics.DEAD, [dead_entry(record, reason, detail)])
+        append_dead(process.log, dead_entry(record, reason, detail, flow=NAME))
 
     sources = [
         TopicPartition(topic, n)
         for topic in (topics.EVENTS, *topics.RETRY)
         for n in process.numbers
     ]
-    positions = repair(process.log, clickhouse.client(), sources, bury, insert_timeout)
+    positions = repair(
+        process.log, clickhouse.client(), sources, bury, insert_timeout, process.suspects
+    )
     retention = Retention(process.log, process.numbers, kept(settings), settings.disk_is_low)
     process.on_close(retention.close)
     retention.start()
@@ -81,8 +84,10 @@ def flow() -> Dataflow:
     process.on_close(server.close)
     return build(
         Ports(
-            events=EventsSource(process.log, positions, process),
+            events=EventsSource(process.log, positions, process, process.suspects),
             flushes=FlushSource(process),
-            clickhouse=ClickHouseSink(process.log, clickhouse.client, bury, insert_timeout),
+            clickhouse=ClickHouseSink(
+                process.log, clickhouse.client, bury, insert_timeout, process.suspects
+            ),
         )
     )

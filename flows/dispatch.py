@@ -96,7 +96,7 @@ def flow() -> Dataflow:
     """The flow as `python -m bytewax.run flows.dispatch` runs it."""
     settings = config.start(NAME)
     process = FlowProcess(NAME, settings.data_dir, settings.log)
-    settling = Settling(process.log, spec(), process.numbers)
+    settling = Settling(process.log, spec(), process.numbers, process.suspects)
     writer = OutcomeWriter(settling)
     leases = Leases(settling, writer, uuid4().hex)
     bridge = SmtpBridge(writer, settings.routes, leases)
@@ -120,7 +120,7 @@ def flow() -> Dataflow:
     engine.start()
     process.on_drain(engine.drain)
     process.in_flight(lambda: bridge.busy)
-    process.on_clock_back(bridge.let_go, settling.settle_acknowledged)
+    process.on_clock_back(bridge.let_go, lambda: bridge.busy, settling.settle_acknowledged)
     process.on_close(settling.close)
     retention = Retention(
         process.log, process.numbers, KEPT, settings.disk_is_low, settling.commit_floors

@@ -1,5 +1,6 @@
 """Records of events and delay topics as a source, and ClickHouse as a sink."""
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -15,9 +16,10 @@ from clickhouse_connect.driver.client import Client
 from typing_extensions import override
 
 from connectors.clickhouse.repair import GROUP
-from connectors.clickhouse.rows import Bury, Line, insert, line_of
+from connectors.clickhouse.rows import Bury, Line, insert, line_of, position_of
 from connectors.log.port import Committed, Log, Record, TopicPartition
 from connectors.log.source import Lifecycle, partition_name
+from connectors.log.suspects import Suspects
 from sealwax import clock
 
 _WAKE_MS = 20
@@ -42,7 +44,17 @@ Item = Record | Flush
 
 
 class _EventsPartition(StatefulSourcePartition[Item, None]):
-    def __init__(self, log: Log, tp: TopicPartition, position: int, process: Lifecycle) -> None:
+    def __init__(
+        self,
+        log: Log,
+        tp: TopicPartition,
+        position: int,
+        process: Lifecycle,
+        suspects: Suspects | None,
+    ) -> None:
+        self._tp = tp
+        self._suspects = suspects
+        self._waiting: deque[Record] = deque()  # read, and it is not their turn yet
         self._reader = log.reader(tp, position)
         self._process = process
         self._busy = False
@@ -52,9 +64,28 @@ class _EventsPartition(StatefulSourcePartition[Item, None]):
         if self._process.draining():
             raise StopIteration
         self._process.running()
-        records: list[Item] = list(self._reader.read(_READ_RECORDS, _READ_BYTES))
-        self._busy = bool(records)
-        return records
+        if self._suspects is not None and self._suspects.careful:
+            items = self._next_run(self._suspects)
+        else:
+            items = self._next()
+        self._busy = bool(items)
+        return items
+
+    def _next(self) -> list[Item]:
+        records = [*self._waiting, *self._reader.read(_READ_RECORDS, _READ_BYTES)]
+        self._waiting.clear()
+        if records and self._suspects is not None:
+            self._suspects.reached(self._tp, records[-1].offset + 1)
+        return list(records)
+
+    def _next_run(self, suspects: Suspects) -> list[Item]:
+        """A run of a careful process, inserted by itself (R16)."""
+        if not self._waiting:
+            self._waiting.extend(self._reader.read(_READ_RECORDS, _READ_BYTES))
+        run: list[Item] = []
+        while self._waiting and suspects.admit(position_of(self._waiting[0])):
+            run.append(self._waiting.popleft())
+        return [*run, Flush()] if run else []
 
     @override
     def next_awake(self) -> datetime | None:
@@ -73,9 +104,14 @@ class EventsSource(FixedPartitionedSource[Item, None]):
     """Reads each partition on from where the repair at start found its rows to be stored."""
 
     def __init__(
-        self, log: Log, positions: Mapping[TopicPartition, int], process: Lifecycle
+        self,
+        log: Log,
+        positions: Mapping[TopicPartition, int],
+        process: Lifecycle,
+        suspects: Suspects | None = None,
     ) -> None:
         self._log = log
+        self._suspects = suspects
         self._process = process
         self._positions = {partition_name(tp): (tp, at) for tp, at in positions.items()}
 
@@ -86,7 +122,7 @@ class EventsSource(FixedPartitionedSource[Item, None]):
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> _EventsPartition:
         tp, position = self._positions[for_part]
-        return _EventsPartition(self._log, tp, position, self._process)
+        return _EventsPartition(self._log, tp, position, self._process, self._suspects)
 
 
 class _FlushPartition(StatelessSourcePartition[Item]):
@@ -121,11 +157,19 @@ class FlushSource(DynamicSource[Item]):
 
 
 class _ClickHousePartition(StatelessSinkPartition[Item]):
-    def __init__(self, log: Log, client: Client, bury: Bury, timeout: timedelta) -> None:
+    def __init__(
+        self,
+        log: Log,
+        client: Client,
+        bury: Bury,
+        timeout: timedelta,
+        suspects: Suspects | None,
+    ) -> None:
         self._log = log
         self._client = client
         self._bury = bury
         self._timeout = timeout
+        self._suspects = suspects
         self._lines: list[Line] = []
         self._bytes = 0
         self._since = 0.0
@@ -151,7 +195,7 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
         tp = TopicPartition(record.topic, record.partition)
         first, _ = self._ranges.get(tp, (record.offset, 0))
         self._ranges[tp] = (first, record.offset)
-        line = line_of(record, self._bury)
+        line = line_of(record, self._bury, self._suspects)
         if line is not None:
             self._lines.append(line)
             self._bytes += len(line.json)
@@ -170,6 +214,10 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
         self._log.commit(GROUP, positions, durable=True)
         insert(self._client, lines, self._bury, self._timeout)
         self._stored = {**stored, **{tp: Committed(b + 1) for tp, (_, b) in ranges.items()}}
+        if self._suspects is not None and self._suspects.careful:
+            self._settle()
+            for tp, (_, last) in ranges.items():
+                self._suspects.settled(tp, last + 1)
 
     def _settle(self) -> None:
         """Where nothing follows, the last ranges are said to be done: no lag, nothing to repair.
@@ -194,13 +242,21 @@ class ClickHouseSink(DynamicSink[Item]):
     """
 
     def __init__(
-        self, log: Log, client: Callable[[], Client], bury: Bury, timeout: timedelta
+        self,
+        log: Log,
+        client: Callable[[], Client],
+        bury: Bury,
+        timeout: timedelta,
+        suspects: Suspects | None = None,
     ) -> None:
         self._log = log
         self._client = client
         self._bury = bury
         self._timeout = timeout
+        self._suspects = suspects
 
     @override
     def build(self, step_id: str, worker_index: int, worker_count: int) -> _ClickHousePartition:
-        return _ClickHousePartition(self._log, self._client(), self._bury, self._timeout)
+        return _ClickHousePartition(
+            self._log, self._client(), self._bury, self._timeout, self._suspects
+        )

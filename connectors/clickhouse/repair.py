@@ -1,13 +1,18 @@
 """What a start finds out about the last run: which rows of its last inserts are stored."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 import structlog
 from clickhouse_connect.driver.client import Client
 
-from connectors.clickhouse.rows import Bury, insert, line_of
-from connectors.log.port import Committed, Log, TopicPartition
+from connectors.clickhouse.rows import Bury, insert, line_of, position_of
+from connectors.log.dead import read_dead
+from connectors.log.port import Committed, Log, Record, TopicPartition
+from connectors.log.suspects import Suspects
+from sealwax.errors import UnreadableRecordError
+from sealwax.model.topics import DEAD
 
 GROUP = "analytics"
 _HOUR_S = 3600
@@ -53,7 +58,12 @@ logger = structlog.get_logger(__name__)
 
 
 def repair(
-    log: Log, client: Client, sources: Sequence[TopicPartition], bury: Bury, timeout: timedelta
+    log: Log,
+    client: Client,
+    sources: Sequence[TopicPartition],
+    bury: Bury,
+    timeout: timedelta,
+    suspects: Suspects | None = None,
 ) -> dict[TopicPartition, int]:
     """Makes events and roll-ups hold exactly what the committed ranges hold.
 
@@ -64,6 +74,8 @@ def repair(
     Returns:
         Where to read on in each partition.
     """
+    if suspects is not None:
+        _begin(log, sources, suspects)
     positions = {}
     hours: set[int] = set()
     for tp in sources:
@@ -74,18 +86,75 @@ def repair(
         first, last = committed.offset, int(committed.metadata)
         bounds = {"topic": tp.topic, "partition": tp.partition, "first": first, "last": last}
         stored = {row[0] for row in client.query(_STORED, parameters=bounds).result_rows}
-        lines = (line_of(record, bury) for record in log.scan(tp, first, last + 1))
-        missing = [line for line in lines if line and line.record.offset not in stored]
+        if suspects is not None and suspects.careful:
+            stored |= _buried(log, tp)
+        missing = [r for r in log.scan(tp, first, last + 1) if r.offset not in stored]
         if missing:
-            logger.info("rows of the last insert were missing", tp=tp, rows=len(missing))
-            insert(client, missing, bury, timeout)
+            logger.info("records of the last insert have no row", tp=tp, records=len(missing))
+            _insert(client, missing, bury, timeout, suspects)
         hours.update(row[0] for row in client.query(_HOURS, parameters=bounds).result_rows)
         positions[tp] = last + 1
+        if suspects is not None:
+            suspects.settled(tp, last + 1)
     if hours:
         _repair_roll_up(client, sorted(hours))
     # What is certain now need not be looked at again, and what was buried is buried once.
     log.commit(GROUP, {tp: Committed(at) for tp, at in positions.items()}, durable=True)
     return positions
+
+
+def _begin(log: Log, sources: Sequence[TopicPartition], suspects: Suspects) -> None:
+    """What an uncertain range holds is not settled."""
+    committed = {tp: log.committed(GROUP, tp) for tp in sources}
+    suspects.begin(
+        {tp: at.offset if at else log.start_offset(tp) for tp, at in committed.items()},
+        {tp: log.end_offset(tp) for tp in sources},
+    )
+
+
+def _buried(log: Log, tp: TopicPartition) -> set[int]:
+    """Offsets of records that analytics put aside: a start that dies must not do it once more."""
+    dead = TopicPartition(DEAD, tp.partition)
+    found = set()
+    for record in log.scan(dead, log.start_offset(dead), log.end_offset(dead)):
+        try:
+            read = read_dead(record)
+        except UnreadableRecordError:
+            continue
+        if read.flow == GROUP and read.source[:2] == tp:
+            found.add(read.source.offset)
+    return found
+
+
+def _insert(
+    client: Client,
+    records: Sequence[Record],
+    bury: Bury,
+    timeout: timedelta,
+    suspects: Suspects | None,
+) -> None:
+    left = deque(records)
+    while left and suspects is not None and suspects.careful:
+        # Behind the old spans a record needs no admission: it was in no life that died.
+        suspects.admit(position_of(left[0]))
+        run = [left.popleft()]
+        while left and suspects.admit(position_of(left[0])):
+            run.append(left.popleft())
+        _insert_rows(client, run, bury, timeout, suspects)
+        last = run[-1]
+        suspects.settled(TopicPartition(last.topic, last.partition), last.offset + 1)
+    _insert_rows(client, left, bury, timeout, suspects)
+
+
+def _insert_rows(
+    client: Client,
+    records: Iterable[Record],
+    bury: Bury,
+    timeout: timedelta,
+    suspects: Suspects | None,
+) -> None:
+    lines = (line_of(record, bury, suspects) for record in records)
+    insert(client, [line for line in lines if line], bury, timeout)
 
 
 def _repair_roll_up(client: Client, hours: Sequence[int]) -> None:

@@ -11,8 +11,10 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from connectors.clickhouse.deadline import deadline
 from connectors.log.port import Record
+from connectors.log.suspects import CRASHED, CRASHED_DETAIL, Suspects
 from connectors.records import row_of
 from sealwax.errors import UnreadableRecordError
+from sealwax.model.delivery import Position
 
 # Times come as ISO text; a batch is one block, parsed in the thread that inserts it, with rows of
 # any number of weeks: the limit of 100 would stop the flow for good, as no line is at fault.
@@ -46,8 +48,14 @@ class Line(NamedTuple):
 Bury = Callable[[Record, str, str], None]
 
 
-def line_of(record: Record, bury: Bury) -> Line | None:
-    """The row of a record; None where it carries none or cannot be read (which is buried)."""
+def line_of(record: Record, bury: Bury, suspects: Suspects | None = None) -> Line | None:
+    """The row of a record.
+
+    None where it carries none, and where it cannot be read or kills the process: it is buried.
+    """
+    if suspects is not None and suspects.convicted(position_of(record)):
+        bury(record, CRASHED, CRASHED_DETAIL)
+        return None
     try:
         row = row_of(record)
     except UnreadableRecordError as error:
@@ -65,6 +73,11 @@ def line_of(record: Record, bury: Bury) -> Line | None:
         record.offset,
     )
     return Line(record, row[:-1] + place)
+
+
+def position_of(record: Record) -> Position:
+    """Where a record stands."""
+    return Position(record.topic, record.partition, record.offset)
 
 
 def insert(client: Client, lines: Sequence[Line], bury: Bury, timeout: timedelta) -> None:

@@ -1,31 +1,134 @@
-"""Records that cannot be processed: kept in `email.dead`, with the reason (R16)."""
+"""Records that cannot be processed: kept in `email.dead`, with the reason (R16).
 
-from connectors.log.port import Entry, Headers, Record
+The headers of a dead record are those that it had, and behind them ours, from `reason` on. A
+foreign producer may have named a header like one of ours, so ours are looked for from the end.
+"""
+
+from dataclasses import dataclass
+
+from connectors.log.body import INLINE_BYTES, BodyReference, read_body, write_body
+from connectors.log.port import Entry, Headers, Log, Record
 from connectors.log.settle import source_header
+from sealwax.errors import UnreadableRecordError
 from sealwax.model.delivery import Position
+from sealwax.model.topics import DEAD
 
 _SECRET = "api-key"  # noqa: S105 - the header's name, not a key
+_FIRST = "reason"
+_BODY = "body"
 
 
-def dead_entry(record: Record, reason: str, detail: str) -> Entry:
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """A record of `email.dead` as it was read.
+
+    Attributes:
+        at: Where it stands in `email.dead`.
+        stamp_ms: When it was put there, milliseconds since 1970.
+        reason: A short stable word.
+        detail: A sentence.
+        flow: The flow that could not process it.
+        tenant_id: Its owner, or empty where that is not certain.
+        source: Where it stood before.
+        key: Its key there.
+        headers: Its headers there, without `src` and without the API key.
+        inline: Its value, where it was small enough or had none.
+        body: Where its value is otherwise.
+    """
+
+    at: Position
+    stamp_ms: int
+    reason: str
+    detail: str
+    flow: str
+    tenant_id: str
+    source: Position
+    key: bytes | None
+    headers: Headers
+    inline: bytes | None
+    body: BodyReference | None
+
+    def value(self, log: Log) -> bytes | None:
+        """Its value as it was read. Raises BodyLostError."""
+        return self.inline if self.body is None else read_body(log, self.body)
+
+
+def dead_entry(
+    record: Record, reason: str, detail: str, *, flow: str, tenant_id: str = ""
+) -> Entry:
     """The record of `email.dead` for one that could not be processed; the value is unchanged.
 
     Args:
         record: What was read.
         reason: A short stable word.
         detail: A sentence for the operator.
+        flow: The flow that could not process it.
+        tenant_id: Its owner, where that is certain.
     """
     position = Position(record.topic, record.partition, record.offset)
     headers: Headers = (
         *((k, b"redacted" if k == _SECRET else v) for k, v in record.headers if k != "src"),
-        ("reason", reason.encode()),
-        ("detail", detail.encode()),
+        (_FIRST, reason.encode()),
+        # A detail may quote the record; what is not Unicode there must not keep it out.
+        ("detail", detail.encode(errors="replace")),
+        ("flow", flow.encode()),
+        ("owner", tenant_id.encode(errors="replace")),
         ("source-topic", record.topic.encode()),
         ("source-partition", str(record.partition).encode()),
         ("source-offset", str(record.offset).encode()),
         ("src", source_header(position)),
     )
     return Entry(record.partition, record.key, record.value, headers)
+
+
+def is_large(topic: str, entry: Entry) -> bool:
+    """Whether the value of an entry goes to `email.body`."""
+    return topic == DEAD and entry.value is not None and len(entry.value) > INLINE_BYTES
+
+
+def by_reference(entry: Entry, reference: BodyReference) -> Entry:
+    """The entry with its value replaced by where it is."""
+    return entry._replace(value=b"", headers=(*entry.headers, (_BODY, reference.encode())))
+
+
+def append_dead(log: Log, entry: Entry) -> None:
+    """Appends a dead record, its value before it where that is large; raises what the log does."""
+    if is_large(DEAD, entry):
+        entry = by_reference(entry, write_body(log, entry.partition, entry.value or b""))
+    log.append_wait(DEAD, [entry])
+
+
+def read_dead(record: Record) -> Dead:
+    """What a record of `email.dead` says.
+
+    Raises:
+        UnreadableRecordError: It was not put there by a flow.
+    """
+    names = [name for name, _ in record.headers]
+    if _FIRST not in names:
+        raise UnreadableRecordError("not_dead", "it has no `reason`, so no flow put it there")
+    first = len(names) - 1 - names[::-1].index(_FIRST)
+    ours = {name: value.decode("utf-8", "replace") for name, value in record.headers[first:]}
+    try:
+        source = Position(
+            ours["source-topic"], int(ours["source-partition"]), int(ours["source-offset"])
+        )
+    except (KeyError, ValueError) as error:
+        detail = "it does not say where it stood before, so no flow put it there"
+        raise UnreadableRecordError("not_dead", detail) from error
+    return Dead(
+        at=Position(record.topic, record.partition, record.offset),
+        stamp_ms=record.stamp_ms,
+        reason=ours[_FIRST],
+        detail=ours.get("detail", ""),
+        flow=ours.get("flow", ""),
+        tenant_id=ours.get("owner", ""),
+        source=source,
+        key=record.key,
+        headers=record.headers[:first],
+        inline=record.value,
+        body=BodyReference.decode(ours[_BODY].encode()) if _BODY in ours else None,
+    )
 
 
 def header(headers: Headers, name: str) -> bytes | None:

@@ -7,11 +7,14 @@ from itertools import count
 
 import structlog
 
+from connectors.log.body import split_body
+from connectors.log.dead import by_reference, is_large
 from connectors.log.port import Entry, Log
 from connectors.log.settling import Settling
 from sealwax import clock
 from sealwax.errors import LogClosedError
 from sealwax.model.delivery import Position
+from sealwax.model.topics import BODY
 
 _AGAIN_AFTER_S = 1.0
 
@@ -90,6 +93,11 @@ class OutcomeWriter:
     def _append(
         self, number: int, topic: str, entries: Sequence[Entry], countdown: _Countdown
     ) -> None:
+        large = next((n for n, entry in enumerate(entries) if is_large(topic, entry)), None)
+        if large is not None:
+            self._append_body(number, topic, entries, large, countdown)
+            return
+
         def on_durable(result: Sequence[int] | Exception) -> None:
             if isinstance(result, Exception):
                 self._again(number, topic, entries, countdown, result)
@@ -102,6 +110,27 @@ class OutcomeWriter:
                 self._complete(countdown)
 
         self._log.append(topic, entries, on_durable)
+
+    def _append_body(
+        self,
+        number: int,
+        topic: str,
+        entries: Sequence[Entry],
+        large: int,
+        countdown: _Countdown,
+    ) -> None:
+        """Appends the value of one entry to `email.body`, and all entries when it is durable."""
+        entry = entries[large]
+        body = split_body(entry.partition, entry.value or b"")
+
+        def on_durable(result: Sequence[int] | Exception) -> None:
+            if isinstance(result, Exception):
+                self._again(number, topic, entries, countdown, result)
+                return
+            named = by_reference(entry, body.stored_at(result))
+            self._append(number, topic, [*entries[:large], named, *entries[large + 1 :]], countdown)
+
+        self._log.append(BODY, body.chunks, on_durable)
 
     def _again(
         self,

@@ -13,6 +13,8 @@ from sealwax import clock
 # Nothing is urgent while there is room: whole segments go, and a segment is worth minutes.
 _EVERY_S = 60.0
 _LOOK_EVERY_S = 2.0
+# What is named is appended before the record that names it, and never so long before.
+_NAMED_WITHIN_MS = 86_400_000
 
 logger = structlog.get_logger(__name__)
 
@@ -26,12 +28,15 @@ class Kept:
         read_back: Flows that read back, after a start, the partition of their own number.
         read_back_whole: Flows that read back every partition, whatever their number.
         least_ms: How long a record stays whatever its readers say, from its append.
+        named_by: A topic whose records name these: one stays while a record of that topic may name
+            it.
     """
 
     sources: Sequence[str] = ()
     read_back: Sequence[str] = ()
     read_back_whole: Sequence[str] = ()
     least_ms: int = 0
+    named_by: str = ""
 
     def groups(self, number: int, partitions: int) -> list[str]:
         """The groups whose positions bound partition `number` of a topic."""
@@ -49,7 +54,17 @@ def bound(log: Log, tp: TopicPartition, kept: Kept) -> int:
     below = min((point.offset if point else 0 for point in committed), default=log.end_offset(tp))
     if kept.least_ms:
         below = first_since(log, tp, clock.now_ms() - kept.least_ms, below)
+    if kept.named_by:
+        below = first_since(log, tp, _oldest_ms(log, kept.named_by) - _NAMED_WITHIN_MS, below)
     return below
+
+
+def _oldest_ms(log: Log, topic: str) -> int:
+    """When the oldest record of a topic was appended; now where it has none."""
+    partitions = [TopicPartition(topic, n) for n in range(log.partitions(topic))]
+    scans = [log.scan(tp, log.start_offset(tp), log.end_offset(tp)) for tp in partitions]
+    firsts = [next(iter(scan), None) for scan in scans]
+    return min((first.stamp_ms for first in firsts if first), default=clock.now_ms())
 
 
 def first_since(log: Log, tp: TopicPartition, stamp_ms: int, below: int) -> int:

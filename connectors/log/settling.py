@@ -9,6 +9,7 @@ import structlog
 
 from connectors.log.port import Committed, Log, TopicPartition
 from connectors.log.settle import Ends, Settler, decode_mark, source_of
+from connectors.log.suspects import Suspects
 from sealwax import clock
 from sealwax.errors import UnreadableRecordError
 from sealwax.model.delivery import Position
@@ -61,14 +62,22 @@ class Settling:
     """
 
     def __init__(
-        self, log: Log, spec: FlowSpec, numbers: Sequence[int], *, timer: bool = True
+        self,
+        log: Log,
+        spec: FlowSpec,
+        numbers: Sequence[int],
+        suspects: Suspects | None = None,
+        *,
+        timer: bool = True,
     ) -> None:
         """Opens the partitions `numbers` of every source topic; ownership must be held.
 
-        Without `timer` no thread commits, and the caller calls `commit_round` in its place.
+        With `suspects` records that kill the process are found and put aside (R16). Without `timer`
+        no thread commits, and the caller calls `commit_round` in its place.
         """
         self.log = log
         self.spec = spec
+        self.suspects = suspects
         self.sources = [TopicPartition(topic, n) for topic in sorted(spec.shares) for n in numbers]
         self.acks: deque[Position] = deque()  # source records whose outcomes are durable
         self._settlers: dict[TopicPartition, Settler] = {}
@@ -78,6 +87,11 @@ class Settling:
         self._ended = threading.Event()
         self._marked_at = float("-inf")
         self._read_back()
+        if suspects is not None:
+            suspects.begin(
+                {tp: settler.watermark for tp, settler in self._settlers.items()},
+                {tp: log.end_offset(tp) for tp in self.sources},
+            )
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
         if timer:
             self._thread.start()
@@ -131,22 +145,28 @@ class Settling:
             if clock.monotonic() - self._marked_at >= _ENDS_EVERY_S:
                 self._mark()
                 self._marked_at = clock.monotonic()
-            self._commit(durable=False)
         except Exception:
-            # The log is away or full: settled offsets stay in memory and go with a later round.
-            logger.exception("commit failed, tried again")
+            logger.exception("no marks were set, tried again")
+        self._try_commit(durable=False)
+
+    def commit(self) -> None:
+        """Commits what is settled now, durably, and not in the next round.
+
+        A careful process (R16) does so after each run: a start that found records of it again
+        would use its short runs up on them.
+        """
+        self._try_commit(durable=True)
 
     def close(self) -> None:
-        """Commits what is settled, durably, where the log takes it. Idempotent."""
+        """Commits what is settled, durably, where the log takes it. Idempotent.
+
+        On a full disk what else the process closes must not wait for it: the next start finds the
+        outcomes of what was settled.
+        """
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
-        try:
-            self._commit(durable=True)
-        except Exception:
-            # The disk is full: what else the process closes must not wait for it. The next start
-            # finds the outcomes of what was settled.
-            logger.exception("last commit failed, the next start reads further back")
+        self._try_commit(durable=True)
 
     def _read_back(self) -> None:
         starts: dict[TopicPartition, int] = {}
@@ -213,6 +233,13 @@ class Settling:
     def _run(self) -> None:
         while not self._ended.wait(_COMMIT_EVERY_S):
             self.commit_round()
+
+    def _try_commit(self, *, durable: bool) -> None:
+        try:
+            self._commit(durable=durable)
+        except Exception:
+            # The log is away or full: settled offsets stay in memory and go with a later round.
+            logger.exception("commit failed, tried again")
 
     def _mark(self) -> None:
         ends = self._read_ends()

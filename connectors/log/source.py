@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from connectors.log.port import Record, TopicPartition
 from connectors.log.settling import Done, Settling
+from connectors.log.suspects import Suspects
 from sealwax import clock
 from sealwax.model.delivery import Position
 
@@ -33,10 +34,17 @@ NOTHING_DONE: Done = frozenset()
 
 
 class SourceItem(NamedTuple):
-    """A record that was read, with the outcomes that the last run left durable."""
+    """A record that was read.
+
+    Attributes:
+        record: The record.
+        done: The outcomes that the last run left durable.
+        crashed: It has killed the process too often: it goes to `email.dead` unread (R16).
+    """
 
     record: Record
     done: Done
+    crashed: bool = False
 
 
 class Lifecycle(Protocol):
@@ -62,14 +70,17 @@ def partition_name(tp: TopicPartition) -> str:
 
 class _LogPartition(StatefulSourcePartition[SourceItem, None]):
     def __init__(
-        self, settling: Settling, tp: TopicPartition, process: Lifecycle, *, alone: bool
+        self, settling: Settling, tp: TopicPartition, process: Lifecycle, *, one_outcome: bool
     ) -> None:
+        self._tp = tp
+        self._settling = settling
+        self._suspects = settling.suspects
         self._settler = settling.settler(tp)
         self._reader = settling.log.reader(tp, self._settler.position)
         self._buffer: deque[Record] = deque()
         self._read_at = clock.monotonic()
         self._process = process
-        self._alone = alone
+        self._one_outcome = one_outcome
         self._done = settling.take_done(tp)
         self._last_done = max(self._done, default=-1)
         self._hold_ms = settling.spec.hold_ms.get(tp.topic, 0)
@@ -88,10 +99,16 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
             self._read_at = clock.monotonic()
         items: list[SourceItem] = []
         now_ms = clock.now_ms()
+        if self._suspects is not None:
+            self._settle_run(self._suspects)
         while self._buffer and room > len(items):
             if self._hold_ms and self._is_held(self._buffer[0], now_ms):
                 break
+            if not self._may_take(self._buffer[0]):
+                break
             self._take(self._buffer.popleft(), items)
+        if items and self._suspects is not None:
+            self._suspects.reached(self._tp, self._settler.position)
         self._busy = bool(items)
         return items
 
@@ -114,13 +131,31 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
             _SPAN - (settler.position - settler.watermark),
         )
 
+    def _settle_run(self, suspects: Suspects) -> None:
+        if suspects.settled(self._tp, self._settler.watermark):
+            self._settling.commit()
+
+    def _may_take(self, record: Record) -> bool:
+        """Whether it is the record's turn; always, unless the process is careful (R16)."""
+        if self._suspects is None or not self._suspects.careful:
+            return True
+        if self._one_outcome and record.offset in self._done:
+            return True
+        return self._suspects.admit(self._position(record))
+
+    def _position(self, record: Record) -> Position:
+        return Position(record.topic, record.partition, record.offset)
+
     def _take(self, record: Record, items: list[SourceItem]) -> None:
         done = self._done.pop(record.offset, NOTHING_DONE) if self._done else NOTHING_DONE
-        if done and self._alone:
+        if done and self._one_outcome:
             self._settler.skip(record.offset)
         else:
             self._settler.hand_out(record.offset, len(record.value or b""))
-            items.append(SourceItem(record, done))
+            crashed = self._suspects is not None and self._suspects.convicted(
+                self._position(record)
+            )
+            items.append(SourceItem(record, done, crashed))
         if self._settler.replaying and record.offset >= self._last_done:
             self._done.clear()  # what is left belongs to offsets that the log no longer holds
             self._settler.replaying = False
@@ -158,7 +193,7 @@ class LogSource(FixedPartitionedSource[SourceItem, None]):
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> _LogPartition:
         tp = self._by_name[for_part]
-        return _LogPartition(self._settling, tp, self._process, alone=self._one_outcome)
+        return _LogPartition(self._settling, tp, self._process, one_outcome=self._one_outcome)
 
 
 class _AcksPartition(StatelessSourcePartition[tuple[str, tuple[int, ...]]]):

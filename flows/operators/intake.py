@@ -6,16 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from connectors.log.dead import header
-from connectors.log.port import Record
+from connectors.log.port import Headers, Record
 from connectors.log.source import SourceItem
-from sealwax.mail.grant import grant_holds
+from connectors.log.suspects import CRASHED, CRASHED_DETAIL
+from sealwax.mail.grant import grant, grant_holds
 from sealwax.mail.submission import SubmissionError, SubmissionLimits, read_submission
 from sealwax.model.claim import email_claim, is_idempotency_key, key_claim
 from sealwax.model.delivery import Position
-from sealwax.model.email_id import email_id
+from sealwax.model.email_id import accepted_at_ms, email_id
 from sealwax.model.submission import Submission
 from sealwax.model.topics import STREAMS, requested
 
+_API_KEY = "api-key"
 _TIME = re.compile(r"[0-9]{1,15}")
 _STREAM_OF = {requested(stream): stream for stream in STREAMS}
 
@@ -87,6 +89,8 @@ class Intake:
             RejectedError: It says why, for `email.dead` and the sender.
         """
         record = item.record
+        if item.crashed:
+            raise self._crashed(record)
         source = Position(record.topic, record.partition, record.offset)
         granted = self._granted(record)
         ident, tenant_id, accepted_at_ms = granted or self._by_api_key(record)
@@ -115,6 +119,33 @@ class Intake:
             payload_hash=payload_hash,
         )
 
+    def kept_headers(self, record: Record, rejected: RejectedError) -> Headers:
+        """The record's headers as `email.dead` keeps them.
+
+        An API key is not kept. Where it was one that is known, a grant stands in its place, so that
+        the record can be processed again.
+        """
+        if header(record.headers, _API_KEY) is None or not rejected.tenant_id:
+            return record.headers
+        ident, tenant_id = rejected.email_id, rejected.tenant_id
+        at_ms = accepted_at_ms(ident)
+        claim = grant(self._grant_key, ident, tenant_id, at_ms, record.value or b"")
+        return (
+            *((name, value) for name, value in record.headers if name != _API_KEY),
+            ("email-id", ident.encode()),
+            ("tenant", tenant_id.encode()),
+            ("accepted-at", str(at_ms).encode()),
+            ("grant", claim.encode()),
+        )
+
+    def _crashed(self, record: Record) -> RejectedError:
+        """The rejection of a record whose value must not be read any more."""
+        try:
+            ident, tenant_id, _ = self._granted(record) or self._by_api_key(record)
+        except RejectedError as error:
+            ident, tenant_id = error.email_id, error.tenant_id
+        return RejectedError(CRASHED, CRASHED_DETAIL, tenant_id, ident)
+
     def _granted(self, record: Record) -> tuple[str, str, int] | None:
         """Id, tenant and time of a record that sealwax itself appended; None for any other."""
         headers = {name: value.decode("utf-8", "replace") for name, value in record.headers}
@@ -130,7 +161,7 @@ class Intake:
 
     def _by_api_key(self, record: Record) -> tuple[str, str, int]:
         ident = self._foreign_id(record)
-        key = header(record.headers, "api-key")
+        key = header(record.headers, _API_KEY)
         if key is None:
             detail = "the record has neither a valid grant nor an api-key header"
             raise RejectedError("unauthenticated", detail, "", ident)

@@ -7,12 +7,15 @@ from connectors.log.dead import dead_entry
 from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import Record
 from connectors.log.source import SourceItem
+from connectors.log.suspects import CRASHED, CRASHED_DETAIL
 from connectors.records import decode_deliveries
 from connectors.smtp.items import Queued
 from connectors.smtp.leases import Due, Leases, lease_of
 from sealwax.errors import UnreadableRecordError
 from sealwax.model.delivery import Delivery, Position
 from sealwax.model.topics import DEAD
+
+_FLOW = "dispatch"
 
 
 class ReadDeliveries:
@@ -33,15 +36,19 @@ class ReadDeliveries:
 
     def __call__(self, items: list[SourceItem]) -> list[tuple[str, Queued]]:
         """The messages of these records, keyed by the site of their recipient's domain."""
-        records = [item.record for item in items]
+        records = [item.record for item in items if not item.crashed]
+        for item in items:
+            if item.crashed:
+                self._bury(item.record, UnreadableRecordError(CRASHED, CRASHED_DETAIL))
         messages = []
         due = []
         decoded = decode_deliveries([record.value or b"" for record in records])
         for record, delivery in zip(records, decoded, strict=True):
-            source = Position(record.topic, record.partition, record.offset)
             if isinstance(delivery, UnreadableRecordError):
-                self._bury(record, source, delivery)
-            elif lease := lease_of(record):
+                self._bury(record, delivery)
+                continue
+            source = Position(record.topic, record.partition, record.offset)
+            if lease := lease_of(record):
                 due.append(Due(source, delivery, lease))
             else:
                 messages.append(self._queued(delivery, source, self._due_ms(record)))
@@ -62,5 +69,7 @@ class ReadDeliveries:
         delay_ms = self._not_held.get(record.topic)
         return record.stamp_ms + delay_ms if delay_ms else 0
 
-    def _bury(self, record: Record, source: Position, error: UnreadableRecordError) -> None:
-        self._writer.write([(DEAD, [dead_entry(record, error.reason, error.detail)])], [source])
+    def _bury(self, record: Record, error: UnreadableRecordError) -> None:
+        entry = dead_entry(record, error.reason, error.detail, flow=_FLOW)
+        source = Position(record.topic, record.partition, record.offset)
+        self._writer.write([(DEAD, [entry])], [source])

@@ -24,6 +24,8 @@ from sealwax.model.tenant import TemplateVersion
 from sealwax.model.topics import DEAD, EVENTS, Stream, ready
 from sealwax.policy.idempotency import Duplicate
 
+_FLOW = "render"
+
 
 @dataclass(frozen=True, slots=True)
 class RenderPorts:
@@ -246,7 +248,15 @@ class RenderRequests:
         rejected = work.rejected or RejectedError("unreadable", "no reason is known", "", "")
         entries = []
         if (DEAD, None) not in done:
-            entries.append((DEAD, dead_entry(record, rejected.reason, rejected.detail)))
+            headers = self._ports.intake.kept_headers(record, rejected)
+            dead = dead_entry(
+                record._replace(headers=headers),
+                rejected.reason,
+                rejected.detail,
+                flow=_FLOW,
+                tenant_id=rejected.tenant_id,
+            )
+            entries.append((DEAD, dead))
         if (EVENTS, None) not in done:
             row = {
                 "tenant": rejected.tenant_id,
@@ -259,8 +269,8 @@ class RenderRequests:
                 "request_partition": source.partition,
                 "request_offset": source.offset,
             }
-            headers = (("src", source_header(source)),)
-            entry = Entry(source.partition, record.key, orjson.dumps(row), headers)
+            src = (("src", source_header(source)),)
+            entry = Entry(source.partition, record.key, orjson.dumps(row), src)
             entries.append((EVENTS, entry))
         return tuple(entries)
 

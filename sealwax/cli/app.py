@@ -21,6 +21,7 @@ VERBS = (
     ("templates", "sealwax.cli.templates:app", "Stored templates: put, list, show."),
     ("analytics", "sealwax.cli.analytics:app", "ClickHouse: rebuild it from the log."),
     ("doctor", "sealwax.cli.doctor:doctor", "Show what stands in the way of the mail."),
+    ("dead", "sealwax.cli.dead:app", "Records that could not be processed: list, show, replay."),
     ("version", "sealwax.cli.app:print_version", "Print the version."),
 )
 

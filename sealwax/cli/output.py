@@ -1,12 +1,17 @@
 """How commands print: tables and sentences for people, JSON for programs."""
 
+import json
 import sys
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 _WIDE = 200
+_DELETE = 0x7F  # the last character that `json` writes as it is
+# Controls, marks that turn the direction of writing, line separators, halves of characters.
+_STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def say(text: str) -> None:
@@ -23,7 +28,21 @@ def complain(text: str) -> None:
 
 def say_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold, dataclasses and times too
     """Prints a value as indented JSON; times are RFC 3339."""
-    say(msgspec.json.format(msgspec.json.encode(value)).decode())
+    text = msgspec.json.format(msgspec.json.encode(value)).decode()
+    say("\n".join(_escaped(line, _json_escape) for line in text.split("\n")))
+
+
+def plain(text: str) -> str:
+    """Text of others on one line: what would steer the terminal is shown as an escape."""
+    return _escaped(text, lambda c: f"\\x{ord(c):02x}")
+
+
+def _escaped(text: str, escape: Callable[[str], str]) -> str:
+    return "".join(escape(c) if unicodedata.category(c) in _STEERING else c for c in text)
+
+
+def _json_escape(character: str) -> str:
+    return json.dumps(character)[1:-1] if ord(character) > _DELETE else f"\\u{ord(character):04x}"
 
 
 def say_table(

@@ -19,6 +19,7 @@ RETRY_DELAYS_MS = {"10s": 10_000, "1m": 60_000, "5m": 300_000, "15m": 900_000, "
 EVENTS = "email.events"
 CONTROL = "email.control"
 DEAD = "email.dead"
+BODY = "email.body"  # values too large for a record, in chunks
 
 
 def requested(stream: Stream) -> str:
@@ -61,6 +62,6 @@ class TopicSpec:
 
 
 ALL = (
-    *(TopicSpec(name) for name in (*REQUESTED, *READY, *RETRY, EVENTS, DEAD)),
+    *(TopicSpec(name) for name in (*REQUESTED, *READY, *RETRY, EVENTS, DEAD, BODY)),
     TopicSpec(CONTROL, compacted=True),
 )

@@ -112,10 +112,10 @@ def test_a_start_that_reads_nothing_back_writes_outcomes_twice(monkeypatch):
 def test_a_read_back_that_takes_a_part_for_the_whole_loses_recipients(monkeypatch):
     made = _LogPartition.__init__
 
-    def alone(self: _LogPartition, *args: object, **_: object) -> None:
-        made(self, *args, alone=True)  # type: ignore[arg-type]  # what it was called with
+    def one(self: _LogPartition, *args: object, **_: object) -> None:
+        made(self, *args, one_outcome=True)  # type: ignore[arg-type]  # what it was called with
 
-    monkeypatch.setattr(_LogPartition, "__init__", alone)
+    monkeypatch.setattr(_LogPartition, "__init__", one)
     assert "which is open" in first_failure()
 
 

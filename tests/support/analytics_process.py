@@ -25,7 +25,7 @@ from connectors.clickhouse.rebuild import rebuild
 from connectors.clickhouse.repair import GROUP, repair
 from connectors.clickhouse.rows import line_of
 from connectors.log import LogSettings, open_log
-from connectors.log.dead import dead_entry
+from connectors.log.dead import append_dead, dead_entry
 from connectors.log.port import Committed, Log, Record, TopicPartition
 from flows.analytics import Ports, build
 from sealwax import clock
@@ -54,7 +54,7 @@ class Stored:
         self.client = self.clickhouse.client()
 
     def bury(self, record: Record, reason: str, detail: str) -> None:
-        self.log.append_wait(topics.DEAD, [dead_entry(record, reason, detail)])
+        append_dead(self.log, dead_entry(record, reason, detail, flow="analytics"))
 
     def repair(self) -> dict[TopicPartition, int]:
         return repair(self.log, self.client, SOURCES, self.bury, TIMEOUT)
@@ -228,6 +228,14 @@ def store_and_rest(directory: Path) -> None:
     busy = stored.log.lag(GROUP, tp)
     sink.write_batch([Flush()])
     _say({"busy": busy, "at_rest": stored.log.lag(GROUP, tp)})
+
+
+def count_rows(directory: Path) -> None:
+    """Says how many rows are stored, and of how many emails."""
+    client = EmbeddedClickHouse(directory / "clickhouse").client()
+    query = "SELECT count(), uniqExact(email_id) FROM sealwax.events"
+    rows, emails = client.query(query).result_rows[0]
+    _say({"rows": rows, "emails": emails})
 
 
 def _say(what: object) -> None:

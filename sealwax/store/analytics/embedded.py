@@ -1,8 +1,10 @@
 """ClickHouse in process: chDB, opened through clickhouse-connect by one process alone."""
 
+import ctypes
 import importlib.resources
 import re
 import shutil
+import signal
 import tempfile
 from collections.abc import Mapping
 from datetime import timedelta
@@ -22,6 +24,18 @@ _AS_JSON = {
     "output_format_json_quote_64bit_integers": 0,
     "output_format_json_validate_utf8": 1,
 }
+
+# chDB handles these as the server does, and sleeps in them, for minutes by measurement, until a
+# thread that only the server has has written its report. A process that crashed must end.
+_FATAL = (
+    signal.SIGABRT,
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGILL,
+    signal.SIGFPE,
+    signal.SIGSYS,
+    signal.SIGTRAP,
+)
 
 _SCHEMA = importlib.resources.files("sealwax.store.analytics") / "schema"
 
@@ -76,12 +90,14 @@ class EmbeddedClickHouse:
 
     def client(self, settings: Mapping[str, Any] | None = None) -> Client:
         """A client of its own, for one thread."""
-        return clickhouse_connect.get_client(
+        client = clickhouse_connect.get_client(
             interface="chdb",  # as a DSN, but any name of a directory is taken as it is
             path=str(self._directory),
             chdb_options={"config-file": str(self._config)},
             settings=dict(settings or {}),
         )
+        _end_when_it_crashes()
+        return client
 
     def runner(self) -> RunQuery:
         """Runs queries that only read, on a client of its own."""
@@ -92,6 +108,13 @@ class EmbeddedClickHouse:
             return bytes(rows)
 
         return run
+
+
+def _end_when_it_crashes() -> None:
+    """Takes back chDB's signal handlers, which it sets with every client."""
+    libc = ctypes.CDLL(None)
+    for number in _FATAL:
+        libc.signal(number, int(signal.SIG_DFL))  # signal.signal works in the main thread only
 
 
 def migrate(client: Client) -> None:

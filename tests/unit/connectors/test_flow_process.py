@@ -34,9 +34,10 @@ data_dir = Path(sys.argv[1])
 process = FlowProcess("dispatch", data_dir, LogSettings(data_dir / "log", 1))
 settling = Settling(process.log, dispatch.spec(), process.numbers)
 writer = OutcomeWriter(settling)
-process.on_clock_back(lambda: print("let go", flush=True), settling.settle_acknowledged)
+process.on_clock_back(
+    lambda: print("let go", flush=True), lambda: bool(writer.pending), settling.settle_acknowledged
+)
 process.on_drain(lambda: append(1))
-process.in_flight(lambda: bool(writer.pending))
 tp = next(tp for tp in settling.sources if tp.topic == topics.READY[0])
 settling.settler(tp).hand_out(0, 1)
 settling.settler(tp).hand_out(1, 1)

@@ -78,3 +78,13 @@ def test_what_cannot_be_read_goes_to_the_dead_and_holds_up_no_other(settling, ba
     assert dead.value == bad
     assert header(dead.headers, "reason")
     assert header(dead.headers, "src") == f"{READY}/0/1".encode()
+
+
+def test_a_record_that_kills_the_process_is_put_aside_undecoded(settling):
+    read = reading(settling)
+    (good,) = encode_deliveries([(delivery(), b"")])
+    messages = read([item(0, good), item(1, good)._replace(crashed=True)])
+    assert [queued.source.offset for _, queued in messages] == [0]
+    wait_until(lambda: settling.acks, 5, "the acknowledgement")
+    (dead,) = settling.log.scan(TopicPartition(topics.DEAD, 0), 0, 1)
+    assert header(dead.headers, "reason") == b"crashed"

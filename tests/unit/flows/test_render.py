@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from connectors.log import LogSettings, open_log
 from connectors.log.append import Outcome
-from connectors.log.dead import header
+from connectors.log.dead import Dead, header, read_dead
 from connectors.log.port import Headers, Log, Record
 from connectors.log.settle import parse_source_header
 from connectors.log.source import NOTHING_DONE, SourceItem
@@ -333,3 +333,35 @@ def test_whatever_the_json_holds_the_record_has_an_outcome(here, given_fields):
     outcome = here.rendered(here.foreign(raw))
     assert {row["kind"] for row in rows(outcome)} <= {"rendered", "rejected"}
     assert rows(outcome)
+
+
+def dead_of(outcome: Outcome) -> Dead:
+    (entry,) = [entry for topic, entry in outcome.entries if topic == topics.DEAD]
+    return read_dead(Record(topics.DEAD, 2, 0, *entry[1:], STAMP_MS))
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["ours", "foreign"])
+def test_a_record_that_kills_the_process_is_put_aside_unread_and_told_to_its_tenant(here, ours):
+    of = here.granted(VALUE) if ours else here.foreign(VALUE)
+    outcome = here.rendered(of._replace(crashed=True))
+    dead = dead_of(outcome)
+    assert (dead.reason, dead.flow, dead.tenant_id) == ("crashed", "render", here.tenant)
+    (row,) = rows(outcome)
+    assert (row["kind"], row["class"], row["tenant"]) == ("rejected", "crashed", here.tenant)
+    assert deliveries(outcome) == []
+
+
+def test_a_foreign_record_is_kept_with_a_grant_in_place_of_its_key_and_can_be_replayed(here):
+    outcome = here.rendered(here.foreign(VALUE)._replace(crashed=True))
+    dead = dead_of(outcome)
+    assert here.api_key.encode() not in b"".join(value for _, value in dead.headers)
+    (row,) = rows(outcome)
+    (again,) = deliveries(here.rendered(item(dead.inline, dead.headers, offset=9)))
+    assert again.email_id == row["email_id"]
+    assert again.accepted_at_ms == STAMP_MS
+
+
+def test_a_foreign_record_without_a_known_key_gets_no_grant(here):
+    dead = dead_of(here.rendered(item(b"{}", (("api-key", b"sw_nobody"),))))
+    assert dict(dead.headers) == {"api-key": b"redacted"}
+    assert dead.tenant_id == ""

@@ -117,6 +117,20 @@ def test_a_start_finds_all_that_it_reads_back_after_a_deletion(log):
     again.close()
 
 
+def test_what_is_named_stays_as_long_as_a_record_may_name_it(log, monkeypatch):
+    body, dead = TopicPartition(topics.BODY, 0), TopicPartition(topics.DEAD, 1)
+    fill(log, 3, body)
+    fill(log, 1, dead)
+    appended_ms = clock.now_ms()
+    kept = {topics.BODY: Kept(named_by=topics.DEAD)}
+    monkeypatch.setattr(clock, "now_ms", lambda: appended_ms + 90 * 24 * HOUR_MS)
+    Retention(log, [0], kept, bool).run_once()
+    assert log.start_offset(body) == 0
+    log.delete_before(dead, 1)
+    Retention(log, [0], kept, bool).run_once()
+    assert log.start_offset(body) == 3
+
+
 def test_in_need_a_round_comes_at_once(log):
     fill(log, 5, EVENTS)
     commit(log, "a", EVENTS, 5)
