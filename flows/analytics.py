@@ -77,7 +77,9 @@ def flow() -> Dataflow:
     positions = repair(
         process.log, clickhouse.client(), sources, bury, insert_timeout, process.suspects
     )
-    retention = Retention(process.log, process.numbers, kept(settings), settings.disk_is_low)
+    retention = Retention(
+        process.log, process.numbers, kept(settings), settings.disk_is_low, process.clock_trusted
+    )
     process.on_close(retention.close)
     retention.start()
     server = AnalyticsServer(settings.analytics_socket, clickhouse.runner)

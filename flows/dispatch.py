@@ -123,7 +123,12 @@ def flow() -> Dataflow:
     process.on_clock_back(bridge.let_go, lambda: bridge.busy, settling.settle_acknowledged)
     process.on_close(settling.close)
     retention = Retention(
-        process.log, process.numbers, KEPT, settings.disk_is_low, settling.commit_floors
+        process.log,
+        process.numbers,
+        KEPT,
+        settings.disk_is_low,
+        process.clock_trusted,
+        settling.commit_floors,
     )
     process.on_close(retention.close)
     retention.start()

@@ -115,7 +115,12 @@ def flow() -> Dataflow:
     process.on_close(expiry.close)
     process.on_close(settling.close)
     retention = Retention(
-        process.log, process.numbers, KEPT, settings.disk_is_low, settling.commit_floors
+        process.log,
+        process.numbers,
+        KEPT,
+        settings.disk_is_low,
+        process.clock_trusted,
+        settling.commit_floors,
     )
     process.on_close(retention.close)
     retention.start()

@@ -92,6 +92,7 @@ class Retention:
         numbers: Sequence[int],
         kept: Mapping[str, Kept],
         in_need: Callable[[], bool],
+        clock_trusted: Callable[[], bool],
         before: Callable[[], None] = lambda: None,
     ) -> None:
         """Starts nothing yet.
@@ -101,12 +102,14 @@ class Retention:
             numbers: The partition numbers of this process.
             kept: By topic, how long its records are kept.
             in_need: Whether the disk is so full that every look is a round.
+            clock_trusted: Whether ages are right; nothing is deleted while they may not be.
             before: Called before each round.
         """
         self._log = log
         self._numbers = tuple(numbers)
         self._kept = kept
         self._in_need = in_need
+        self._clock_trusted = clock_trusted
         self._before = before
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
@@ -134,7 +137,8 @@ class Retention:
         ran_at = clock.monotonic()
         while not self._ended.wait(_LOOK_EVERY_S):
             try:
-                if clock.monotonic() - ran_at >= _EVERY_S or self._in_need():
+                is_time = clock.monotonic() - ran_at >= _EVERY_S or self._in_need()
+                if is_time and self._clock_trusted():
                     self.run_once()
                     ran_at = clock.monotonic()
             except Exception:

@@ -12,7 +12,7 @@ from tests.support.sink import Sink, running_sink
 from tests.support.waiting import wait_until
 from tests.support.wall_clock import WallClock
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.proof, pytest.mark.timeout(180)]
 
 HOUR, DAY = 3_600, 86_400
 FLOWS = ("render", "dispatch", "analytics")

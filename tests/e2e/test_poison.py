@@ -28,7 +28,7 @@ from tests.support.requested import append_requests
 from tests.support.sink import running_sink
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.proof, pytest.mark.timeout(240)]
 
 GOOD = 300
 REQUESTED = topics.requested(topics.Stream.TRANSACTIONAL)

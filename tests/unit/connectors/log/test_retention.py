@@ -1,5 +1,6 @@
 """Retention: nothing goes that a group, or a start of one, may still read."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def test_segments_that_everybody_is_past_are_unlinked_and_the_rest_is_read_as_be
     fill(log, 40, EVENTS)
     fill(log, 1, TopicPartition(topics.EVENTS, 1))
     before = len(list_segments(tmp_path / "log" / topics.EVENTS))
-    retention = Retention(log, [0, 1], {topics.EVENTS: Kept(sources=("a",))}, bool)
+    retention = Retention(log, [0, 1], {topics.EVENTS: Kept(sources=("a",))}, bool, bool)
     for number, offset in ((0, 30), (1, 1)):
         commit(log, "a", TopicPartition(topics.EVENTS, number), offset)
     retention.run_once()
@@ -85,7 +86,9 @@ def test_what_is_younger_than_its_least_time_stays(log, monkeypatch):
     fill(log, 5, EVENTS)
     appended_ms = clock.now_ms()
     commit(log, "a", EVENTS, 5)
-    retention = Retention(log, [0], {topics.EVENTS: Kept(sources=("a",), least_ms=HOUR_MS)}, bool)
+    retention = Retention(
+        log, [0], {topics.EVENTS: Kept(sources=("a",), least_ms=HOUR_MS)}, bool, bool
+    )
     retention.run_once()
     assert log.start_offset(EVENTS) == 0
     monkeypatch.setattr(clock, "now_ms", lambda: appended_ms + HOUR_MS + 1)
@@ -107,7 +110,7 @@ def test_a_start_finds_all_that_it_reads_back_after_a_deletion(log):
     settling.settler(SOURCE).settle([0, 1, 2])
     settling.commit_floors()
     kept = {READY: Kept(("flow",)), topics.EVENTS: Kept(read_back=("flow",))}
-    Retention(log, [0], kept, bool).run_once()
+    Retention(log, [0], kept, bool, bool).run_once()
     settling.close()
     assert log.start_offset(SOURCE) == 3
     again = Settling(log, SPEC, [0])
@@ -124,18 +127,40 @@ def test_what_is_named_stays_as_long_as_a_record_may_name_it(log, monkeypatch):
     appended_ms = clock.now_ms()
     kept = {topics.BODY: Kept(named_by=topics.DEAD)}
     monkeypatch.setattr(clock, "now_ms", lambda: appended_ms + 90 * 24 * HOUR_MS)
-    Retention(log, [0], kept, bool).run_once()
+    Retention(log, [0], kept, bool, bool).run_once()
     assert log.start_offset(body) == 0
     log.delete_before(dead, 1)
-    Retention(log, [0], kept, bool).run_once()
+    Retention(log, [0], kept, bool, bool).run_once()
     assert log.start_offset(body) == 3
 
 
 def test_in_need_a_round_comes_at_once(log):
     fill(log, 5, EVENTS)
     commit(log, "a", EVENTS, 5)
-    retention = Retention(log, [0], {topics.EVENTS: Kept(sources=("a",))}, lambda: True)
+    retention = Retention(
+        log, [0], {topics.EVENTS: Kept(sources=("a",))}, lambda: True, lambda: True
+    )
     retention.start()
+    wait_until(lambda: log.start_offset(EVENTS) == 5, 10, "a round")
+    retention.close()
+
+
+def test_while_the_clock_is_not_trusted_nothing_goes(log):
+    fill(log, 5, EVENTS)
+    commit(log, "a", EVENTS, 5)
+    trusted = threading.Event()
+    asked = threading.Event()
+
+    def is_trusted() -> bool:
+        asked.set()
+        return trusted.is_set()
+
+    kept = {topics.EVENTS: Kept(sources=("a",))}
+    retention = Retention(log, [0], kept, lambda: True, is_trusted)
+    retention.start()
+    assert asked.wait(10)
+    assert log.start_offset(EVENTS) == 0
+    trusted.set()
     wait_until(lambda: log.start_offset(EVENTS) == 5, 10, "a round")
     retention.close()
 
