@@ -72,7 +72,11 @@ audit: build $(TOOLS)/bin/cargo-deny ## Licences, sources and bans of what we de
 	$(BIN)/pip check
 
 bench: build ## Figures, printed with machine and method
-	@exec $(BIN)/python -m bench.run $(ARGS)
+	@$(BIN)/python -m bench.run $(ARGS)
+	@$(BIN)/python -m bench.restart
+	@$(BIN)/python bench/accept.py
+	@$(BIN)/python bench/smtp.py
+	@$(BIN)/python bench/log.py
 
 fmt: build ## Format all code
 	$(BIN)/ruff check --fix-only --quiet .

@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from multiprocessing import get_context
+from multiprocessing.queues import Queue
 from pathlib import Path
 
 from connectors.log import LogSettings, open_log
@@ -132,6 +134,31 @@ def appending(folder: Path) -> None:
     log.close()
 
 
+def _write(folder: Path, count: int, results: "Queue[list[float]]") -> None:
+    log = open_log(LogSettings(folder))
+    results.put(latencies_ms(log, count))
+    log.close()
+
+
+def writers(folder: Path) -> None:
+    """Processes that append to one topic, each waiting for each record."""
+    spawn = get_context("spawn")
+    for number in (1, 2, 4):
+        fresh(folder).close()
+        results: Queue[list[float]] = spawn.Queue()
+        processes = [
+            spawn.Process(target=_write, args=(folder, 1_500, results)) for _ in range(number)
+        ]
+        for process in processes:
+            process.start()
+        taken = sorted(ms for _ in processes for ms in results.get())
+        for process in processes:
+            process.join()
+        p50, p99, worst = taken[len(taken) // 2], taken[len(taken) * 99 // 100], taken[-1]
+        title = f"append_wait, 1 record, {number} processes at once"
+        print(f"{title:<64} p50 {p50:.2f} ms  p99 {p99:.2f} ms  worst {worst:.1f} ms")
+
+
 def reading(folder: Path) -> None:
     log = fresh(folder)
     producers(log, 4, 100, 100, 4)
@@ -185,6 +212,7 @@ def main() -> None:
         f"values of {len(VALUE)} bytes"
     )
     appending(folder)
+    writers(folder)
     reading(folder)
     committing(folder)
     shutil.rmtree(folder.parent)

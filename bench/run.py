@@ -66,6 +66,15 @@ def cpu_s(platform: Platform) -> dict[str, float]:
     return used
 
 
+def written_kb(platform: Platform) -> dict[str, float]:
+    """KB that each process sent to the disk; overwritten pages count each time."""
+    written = {}
+    for name in NAMES:
+        lines = Path(f"/proc/{platform.pid(name)}/io").read_text().splitlines()
+        written[name] = int(dict(line.split(": ") for line in lines)["write_bytes"]) / 1024
+    return written
+
+
 def sink(kind: str, address: str, folder: Path) -> "subprocess.Popen[bytes]":
     if kind == "smtp-sink":
         program = shutil.which("smtp-sink", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -85,16 +94,22 @@ def throughput(platform: Platform, seconds: float) -> float:
     feeder.start()
     time.sleep(5)
     before, cpu_before, began = delivered(platform), cpu_s(platform), time.monotonic()
+    kb_before = written_kb(platform)
     time.sleep(seconds)
     after, cpu_after, took = delivered(platform), cpu_s(platform), time.monotonic() - began
+    kb_after = written_kb(platform)
     feeder.ended.set()
     feeder.join()
     mails = after - before
     print(f"\nsustained over {took:.0f} s: {mails / took:,.0f} mails/s ({mails:,} mails)")
-    print(f"{'process':<10} {'CPU us/mail':>12} {'budget':>8} {'peak MB':>8}")
+    print(
+        f"{'process':<10} {'CPU us/mail':>12} {'budget':>8} {'peak MB':>8} {'KB/mail to disk':>16}"
+    )
     for name in NAMES:
         per_mail = (cpu_after[name] - cpu_before[name]) / max(1, mails) * 1e6
-        print(f"{name:<10} {per_mail:>12.0f} {BUDGET_US[name]:>8} {platform.peak_mb(name):>8}")
+        kb = (kb_after[name] - kb_before[name]) / max(1, mails)
+        peak = platform.peak_mb(name)
+        print(f"{name:<10} {per_mail:>12.0f} {BUDGET_US[name]:>8} {peak:>8} {kb:>16.1f}")
     wait_until(lambda: delivered(platform) >= feeder.accepted, 120, "the rest to be delivered")
     return mails / took
 
