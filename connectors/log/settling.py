@@ -20,6 +20,7 @@ Done = frozenset[tuple[str, int | None]]
 _COMMIT_EVERY_S = 0.2
 _ENDS_EVERY_S = 0.5
 _MAX_MARKS_BEHIND = 1_000
+_READ_BACK = ".readback."
 
 logger = structlog.get_logger(__name__)
 
@@ -29,7 +30,12 @@ def read_back_group(flow: str, number: int) -> str:
 
     Of its source partitions of one number, since processes own numbers.
     """
-    return f"{flow}.readback.{number}"
+    return f"{flow}{_READ_BACK}{number}"
+
+
+def is_read_back_group(group: str) -> bool:
+    """Whether a group is one of those, and no flow."""
+    return _READ_BACK in group
 
 
 @dataclass(frozen=True, slots=True)

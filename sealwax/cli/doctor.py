@@ -11,6 +11,8 @@ from cyclopts import Parameter
 
 from connectors.log import open_log
 from connectors.log.port import Log, TopicPartition
+from connectors.log.settling import is_read_back_group
+from connectors.smtp.leases import lease_of
 from sealwax import clock
 from sealwax.cli.output import complain, say, say_table
 from sealwax.config import Settings, load
@@ -52,6 +54,8 @@ def doctor(
     if (settings.data_dir / "log").is_dir():
         with closing(open_log(settings.log)) as log:
             rows = list(_oldest(log))
+            leases = _leases(log)
+        say(f"leases  {leases} stand for attempts that take long, or that were lost with a process")
         say(f"mail    {'oldest that is not settled:' if rows else 'all is settled'}")
         if rows:
             say_table(("flow", "records", "oldest"), rows)
@@ -96,9 +100,24 @@ def _flocks() -> Iterator[tuple[int, str]]:
             yield int(fields[5].rpartition(":")[2]), fields[4]
 
 
+def _leases(log: Log) -> int:
+    """Leases that dispatch has not settled."""
+    count = 0
+    for topic in topics.RETRY:
+        for number in range(log.partitions(topic)):
+            tp = TopicPartition(topic, number)
+            committed = log.committed("dispatch", tp)
+            start = committed.offset if committed else log.start_offset(tp)
+            records = log.scan(tp, start, log.end_offset(tp))
+            count += sum(lease_of(record) is not None for record in records)
+    return count
+
+
 def _oldest(log: Log) -> Iterator[tuple[str, str, str]]:
     """By flow: how many records are not settled, and how long the oldest was appended ago."""
     for flow in log.groups():
+        if is_read_back_group(flow):
+            continue
         stamps_ms, records = [], 0
         for spec in topics.ALL:
             for number in range(log.partitions(spec.name)):

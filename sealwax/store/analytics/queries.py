@@ -20,12 +20,20 @@ ORDER BY at, _topic, _partition, _offset
 """
 
 _DAILY_STATS = """
-SELECT toString(toDate(hour)) AS date, kind, sum(n) AS n
+SELECT toString(toDate(hour)) AS date, toString(kind) AS kind, sum(n) AS n
 FROM sealwax.stats_hourly
 WHERE tenant = {tenant:String}
   AND hour >= {first:Date} AND hour < {after:Date}
 GROUP BY date, kind
+UNION ALL
+SELECT toString(toDate(at)) AS date, 'in_doubt' AS kind, count() AS n
+FROM sealwax.events
+WHERE tenant = {tenant:String} AND in_doubt
+  AND at >= {first:Date} AND at < {after:Date}
+GROUP BY date
 """
+# Outcomes of attempts that may have delivered the mail once more or once less than it says.
+_IN_DOUBT = "in_doubt"
 
 TEXTS = {"rows_of_email": _ROWS_OF_EMAIL, "daily_stats": _DAILY_STATS}
 
@@ -53,7 +61,7 @@ class QueriedAnalytics:
 
 
 def _day(day: date, counted: Sequence[Row]) -> Row:
-    row: dict[str, Any] = {"date": day.isoformat(), **dict.fromkeys(Kind, 0)}
+    row: dict[str, Any] = {"date": day.isoformat(), **dict.fromkeys(Kind, 0), _IN_DOUBT: 0}
     row.update({c["kind"]: int(c["n"]) for c in counted if c["date"] == row["date"]})
     row[Kind.ACCEPTED] = sum(row[kind] for kind in _ACCEPTED)
     return {str(name): value for name, value in row.items()}

@@ -5,7 +5,10 @@ from contextlib import closing
 from connectors.log import LogSettings, open_log
 from connectors.log.ownership import FileOwnership
 from connectors.log.port import Committed, Entry, TopicPartition
+from connectors.log.settling import read_back_group
+from connectors.smtp.leases import Lease
 from sealwax.model import topics
+from sealwax.model.delivery import Position
 from sealwax.store.clock_file import ClockFile, Suspicion
 
 READY = TopicPartition(topics.READY[0], 0)
@@ -52,3 +55,17 @@ def test_it_shows_the_disk_who_holds_a_lock_and_the_oldest_mail_and_takes_no_loc
         log.commit("dispatch", {READY: Committed(2)})
         assert "all is settled" in machine.run("doctor").stdout
     assert "nobody works on this data directory" in machine.run("doctor").stdout
+
+
+def test_it_counts_the_leases_that_stand_and_takes_no_flow_for_its_read_back(machine):
+    tp = TopicPartition(topics.retry(topics.Stream.TRANSACTIONAL, "5m"), 0)
+    headers = (Lease("holder", Position(READY.topic, 0, 7), ()).header(),)
+    with closing(open_log(LogSettings(machine.data_dir / "log", 1))) as log:
+        log.create_topics(topics.ALL)
+        log.append_wait(tp.topic, [Entry(0, None, b"x", headers) for _ in range(3)])
+        log.append_wait(tp.topic, [Entry(0, None, b"no lease")])
+        log.commit("dispatch", {tp: Committed(1)})
+        log.commit(read_back_group("dispatch", 0), {tp: Committed(0)})
+    said = machine.run("doctor").stdout
+    assert "leases  2 stand" in said
+    assert "readback" not in said

@@ -169,10 +169,12 @@ def test_stats_count_recipients_by_day_and_accepted_is_what_came_of_the_requests
         {"at": at("12:00:00.000"), "kind": "bounced"},
         {"at": at("12:00:00.000"), "kind": "suppressed"},
         {"at": at("12:00:00.000"), "kind": "rejected"},
-        {"at": at("00:00:00.000", day_after), "kind": "delivered"},
+        {"at": at("00:00:00.000", day_after), "kind": "delivered", "in_doubt": True},
+        {"at": at("00:00:00.001", day_after), "kind": "deferred", "in_doubt": True},
     )
     before, day, after = analytics.daily_stats("t", DAY - timedelta(days=1), day_after)
     assert before["date"] == (DAY - timedelta(days=1)).isoformat()
     assert before["accepted"] == before["delivered"] == 0
     assert (day["rendered"], day["accepted"], day["delivered"], day["bounced"]) == (3, 5, 1, 1)
-    assert (after["accepted"], after["delivered"], after["deferred"]) == (0, 1, 0)
+    assert (after["accepted"], after["delivered"], after["deferred"]) == (0, 1, 1)
+    assert [one["in_doubt"] for one in (before, day, after)] == [0, 0, 2]
