@@ -1,6 +1,14 @@
 """Options of the suite."""
 
+import signal
+
 import pytest
+
+
+def pytest_configure() -> None:
+    """Processes that tests start take Ctrl-C, also where this one runs in a shell's background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -57,5 +57,5 @@ def analytics_reading() -> Dataflow:
     return analytics_flow.flow()
 
 
-def _json(_client: object, lines: list[Any], _bury: object) -> bytes:
+def _json(_client: object, lines: list[Any], *_: object) -> bytes:
     return b"".join(line.json for line in lines)
