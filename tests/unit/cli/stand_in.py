@@ -2,7 +2,7 @@
 
 The supervisor, its checks and its files are the real ones. Each program writes a line to its log
 when it starts and when it gets SIGTERM, and behaves as FAKE_<NAME> says: `ok`, `dies` (at once),
-`deaf` (ignores SIGTERM), `slow` (needs a second to end).
+`deaf` (ignores SIGTERM), `slow` (needs a second to end), `held` (ends when a file `let-go` is there).
 """
 
 import os
@@ -45,6 +45,8 @@ def program(name: str) -> None:
     note("term")
     if behaviour == "slow":
         time.sleep(1)
+    while behaviour == "held" and not (data_dir / "let-go").exists():
+        time.sleep(0.02)
     note("end")
 
 

@@ -86,14 +86,15 @@ def test_a_second_ctrl_c_stops_at_once_what_does_not_end(machine):
 
 
 def test_children_of_a_killed_supervisor_drain_and_the_next_start_waits_for_them(machine):
-    first = machine.start(FAKE_DISPATCH="slow")
+    first = machine.start(FAKE_DISPATCH="held")
     first.wait_ready()
     pids = first.pids()
     first.process.kill()
     first.process.wait()
     second = machine.start()
-    second.wait_ready()
-    assert "waiting" in second.said
+    wait_until(lambda: "waiting" in second.said, 20, "the second start to wait")
     assert "dispatch" in second.said
+    (machine.data_dir / "let-go").touch()
+    second.wait_ready()
     assert not any(lives(pid) for pid in pids.values())
     assert second.log("dispatch") == ["start", "term", "end", "start"]

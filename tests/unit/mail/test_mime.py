@@ -150,7 +150,7 @@ def test_header_lines_are_short_and_encoded_words_within_their_limit(subject, na
     message = strict(verified(raw))
     assert len(message["To"].addresses if names else []) == len(names)
     (file,) = message.iter_attachments()
-    assert (file.get_filename() or "") == filename
+    assert (file.get_filename() or "") == filename.strip()  # as that parser reads any name
 
 
 @pytest.mark.parametrize("character", ["\r", "\n", "\0"])
