@@ -93,14 +93,18 @@ def under_load(tmp_path: Path, **more: str) -> Iterator[tuple[Platform, Sink, Lo
 
 
 def quiet(platform: Platform) -> bool:
-    groups = {"render": topics.REQUESTED, "dispatch": (*topics.READY, *topics.RETRY)}
+    groups = {
+        "render": topics.REQUESTED,
+        "dispatch": (*topics.READY, *topics.RETRY),
+        "analytics": (topics.EVENTS, *topics.RETRY),
+    }
     return all(unsettled(platform.data_dir, group, *names) == 0 for group, names in groups.items())
 
 
 def ended_well(name: str, rounds: int, platform: Platform, sink: Sink, load: Load) -> int:
     """Waits for the last mail and checks everything; how many mails came twice."""
     wait_until(lambda: set(load.accepted) <= set(received(sink)), 240, "all mail")
-    wait_until(lambda: quiet(platform), 60, "all outcomes")
+    wait_until(lambda: quiet(platform), 240, "all outcomes, and their rows")
     platform.stop()
     counts = received(sink)
     lost = set(load.accepted) - set(counts)
