@@ -43,7 +43,9 @@ HAVE_POSTFIX := PATH=$$PATH:/usr/sbin command -v postfix >/dev/null
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
 
-build: $(VENV)/.built ## Build everything into .venv
+# Two makes at once (`make sink` beside `make up`) build one after the other, and once.
+build: ## Build everything into .venv
+	@flock Makefile $(MAKE) $(VENV)/.built
 
 up: build ## Start the platform (settings from the environment)
 	@exec $(BIN)/sealwax up $(ARGS)

@@ -1,11 +1,12 @@
 """What every flow's process is made of: its log, its ownership, its way to stop."""
 
 import atexit
+import gc
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -15,6 +16,7 @@ from connectors.clock_watchdog import ClockWatchdog
 from connectors.log import LogSettings, open_log
 from connectors.log.ownership import FileOwnership
 from connectors.log.port import Log, TopicPartition
+from connectors.log.retention import Kept, Retention
 from connectors.log.stamps import FreshStamps
 from connectors.log.suspects import Suspects
 from connectors.quiet import Quiet
@@ -29,6 +31,7 @@ from sealwax.store.processes import ProcessFiles
 # longer leaves them to the next start.
 _LAST_APPENDS_S = 10.0
 _LOOK_EVERY_S = 0.01
+_COLLECT_AFTER = 10_000  # objects made and not freed: some hundred mails in work
 
 logger = structlog.get_logger(__name__)
 
@@ -118,6 +121,23 @@ class FlowProcess:
         """Registers what is called, last first, when the dataflow has ended."""
         self._on_close.append(hook)
 
+    def let_go_of(
+        self,
+        kept: Mapping[str, Kept],
+        disk_is_low: Callable[[], bool],
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Deletes from now on what nobody needs any more of the topics that this flow looks after.
+
+        Args:
+            kept: By topic, how long its records are kept.
+            disk_is_low: Whether what may go has to go at once.
+            before: Called before each round.
+        """
+        retention = Retention(self.log, self.numbers, kept, disk_is_low, self.clock_trusted, before)
+        self.on_close(retention.close)
+        retention.start()
+
     def on_clock_back(
         self,
         let_go: Callable[[], None],
@@ -137,6 +157,11 @@ class FlowProcess:
         """Marks the process ready; called by the sources when they are asked for items."""
         if not self._ready:
             self._ready = True
+            # What lives as long as the process is left out of collections, and they are seldom:
+            # they took an eighth of what dispatch uses under load.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(_COLLECT_AFTER)
             self._files.mark_ready(self.name)
             logger.info("ready")
 

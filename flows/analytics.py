@@ -13,7 +13,7 @@ from connectors.clickhouse.repair import repair
 from connectors.flow_process import FlowProcess
 from connectors.log.dead import append_dead, dead_entry
 from connectors.log.port import Record, TopicPartition
-from connectors.log.retention import Kept, Retention
+from connectors.log.retention import Kept
 from sealwax import config
 from sealwax.config import Settings
 from sealwax.model import topics
@@ -77,11 +77,7 @@ def flow() -> Dataflow:
     positions = repair(
         process.log, clickhouse.client(), sources, bury, insert_timeout, process.suspects
     )
-    retention = Retention(
-        process.log, process.numbers, kept(settings), settings.disk_is_low, process.clock_trusted
-    )
-    process.on_close(retention.close)
-    retention.start()
+    process.let_go_of(kept(settings), settings.disk_is_low)
     server = AnalyticsServer(settings.analytics_socket, clickhouse.runner)
     process.on_close(server.close)
     return build(

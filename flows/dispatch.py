@@ -18,7 +18,7 @@ from bytewax.outputs import Sink
 from connectors.flow_process import FlowProcess
 from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import TopicPartition
-from connectors.log.retention import Kept, Retention
+from connectors.log.retention import Kept
 from connectors.log.settling import FlowSpec, Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink
 from connectors.smtp.bridge import SmtpBridge, Timers
@@ -122,16 +122,7 @@ def flow() -> Dataflow:
     process.in_flight(lambda: bridge.busy)
     process.on_clock_back(bridge.let_go, lambda: bridge.busy, settling.settle_acknowledged)
     process.on_close(settling.close)
-    retention = Retention(
-        process.log,
-        process.numbers,
-        KEPT,
-        settings.disk_is_low,
-        process.clock_trusted,
-        settling.commit_floors,
-    )
-    process.on_close(retention.close)
-    retention.start()
+    process.let_go_of(KEPT, settings.disk_is_low, settling.commit_floors)
     process.on_close(engine.close)
     return build(
         Ports(

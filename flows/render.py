@@ -14,7 +14,7 @@ from connectors.flow_process import FlowProcess
 from connectors.log.append import AppendSink
 from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import Log, TopicPartition
-from connectors.log.retention import Kept, Retention
+from connectors.log.retention import Kept
 from connectors.log.settling import FlowSpec, Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink
 from flows.operators.intake import Intake
@@ -114,16 +114,7 @@ def flow() -> Dataflow:
     process.on_close(store.close)
     process.on_close(expiry.close)
     process.on_close(settling.close)
-    retention = Retention(
-        process.log,
-        process.numbers,
-        KEPT,
-        settings.disk_is_low,
-        process.clock_trusted,
-        settling.commit_floors,
-    )
-    process.on_close(retention.close)
-    retention.start()
+    process.let_go_of(KEPT, settings.disk_is_low, settling.commit_floors)
     return build(
         Ports(
             log=LogSource(settling, process, one_outcome=False),
