@@ -2,7 +2,7 @@
 
 A record of `email.events` is the ClickHouse row itself, as JSON. A ready or retry record is a
 versioned binary made by the Rust core; a retry record carries its row as a part of its own, which
-is cut out without decoding the rest.
+is cut out without decoding the rest. A dead record that was a message carries its row in a header.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,13 +12,21 @@ from zlib import crc32
 
 import orjson
 
+from connectors.log.dead import row_of_dead
 from connectors.log.port import Record
 from sealwax import native
 from sealwax.errors import UnreadableRecordError
 from sealwax.model.delivery import Delivery, Position
+from sealwax.model.email_id import accepted_at_ms
 from sealwax.model.event import Cause, Kind, Wait
+from sealwax.model.topics import DEAD, EVENTS, RETRY, stream_of
 
 Row = Mapping[str, Any]
+
+# The topics whose records carry rows of events.
+WITH_ROWS = (EVENTS, *RETRY, DEAD)
+# Of a ready or retry record: whose message it is, for whoever may not read its value.
+_MESSAGE = "message"
 
 
 def partition_of(key: bytes, partitions: int) -> int:
@@ -48,11 +56,13 @@ def decode_deliveries(values: Sequence[bytes]) -> list[Delivery | UnreadableReco
 
 
 def row_of(record: Record) -> bytes:
-    """The row of a record of `email.events` or `email.retry.*`; empty where it carries none.
+    """The row of a record that can carry one; empty where it carries none.
 
     Raises:
-        UnreadableRecordError: The record is neither.
+        UnreadableRecordError: A record of a delay topic that is none.
     """
+    if record.topic == DEAD:
+        return row_of_dead(record)
     value = record.value or b""
     if not record.topic.startswith("email.retry."):
         return value
@@ -91,6 +101,44 @@ def event_row(kind: Kind, delivery: Delivery, *, at_ms: int, facts: Row) -> byte
         "request_offset": delivery.request.offset,
         **wait_columns(delivery.waits),
         **facts,
+    }
+    return orjson.dumps(row)
+
+
+def message_header(delivery: Delivery) -> tuple[str, bytes]:
+    """The header that says whose message a ready or retry record is."""
+    ident = f"{delivery.tenant_id}/{delivery.email_id}/{delivery.rcpt_index}/{delivery.rcpt}"
+    return _MESSAGE, ident.encode()
+
+
+def failed_row(record: Record, reason: str, detail: str, *, at_ms: int) -> bytes:
+    """The row of a message that cannot be processed; empty where the record says not whose it is.
+
+    Args:
+        record: A ready or retry record; its value is not read.
+        reason: A short stable word.
+        detail: A sentence.
+        at_ms: When, milliseconds since 1970.
+    """
+    named = next((value for name, value in record.headers if name == _MESSAGE), b"")
+    try:
+        tenant_id, email_id, rcpt_index, rcpt = named.decode().split("/", 3)
+        index, elapsed_ms = int(rcpt_index), at_ms - accepted_at_ms(email_id)
+    except ValueError:
+        return b""
+    row = {
+        "tenant": tenant_id,
+        "email_id": email_id,
+        "at": iso(at_ms),
+        "kind": Kind.FAILED,
+        "stream": stream_of(record.topic),
+        "rcpt": rcpt,
+        "rcpt_index": index,
+        "rcpt_domain": rcpt.rpartition("@")[2],
+        "elapsed_ms": max(0, elapsed_ms),
+        "class": reason,
+        "alert": True,
+        "detail": detail,
     }
     return orjson.dumps(row)
 

@@ -14,6 +14,7 @@ from connectors.flow_process import FlowProcess
 from connectors.log.dead import append_dead, dead_entry
 from connectors.log.port import Record, TopicPartition
 from connectors.log.retention import Kept
+from connectors.records import WITH_ROWS
 from sealwax import config
 from sealwax.config import Settings
 from sealwax.model import topics
@@ -52,7 +53,7 @@ def kept(settings: Settings) -> dict[str, Kept]:
     flows = ("render", "dispatch")
     return {
         topics.EVENTS: Kept((NAME,), read_back=flows, least_ms=settings.events_kept_ms),
-        topics.DEAD: Kept(read_back=flows, least_ms=settings.dead_kept_ms),
+        topics.DEAD: Kept((NAME,), read_back=flows, least_ms=settings.dead_kept_ms),
         topics.BODY: Kept(named_by=topics.DEAD),
     }
 
@@ -69,11 +70,7 @@ def flow() -> Dataflow:
     def bury(record: Record, reason: str, detail: str) -> None:
         append_dead(process.log, dead_entry(record, reason, detail, flow=NAME))
 
-    sources = [
-        TopicPartition(topic, n)
-        for topic in (topics.EVENTS, *topics.RETRY)
-        for n in process.numbers
-    ]
+    sources = [TopicPartition(topic, n) for topic in WITH_ROWS for n in process.numbers]
     positions = repair(
         process.log, clickhouse.client(), sources, bury, insert_timeout, process.suspects
     )

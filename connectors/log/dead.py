@@ -16,6 +16,7 @@ from sealwax.model.topics import DEAD
 _SECRET = "api-key"  # noqa: S105 - the header's name, not a key
 _FIRST = "reason"
 _BODY = "body"
+_ROW = "row"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Dead:
 
 
 def dead_entry(
-    record: Record, reason: str, detail: str, *, flow: str, tenant_id: str = ""
+    record: Record, reason: str, detail: str, *, flow: str, tenant_id: str = "", row: bytes = b""
 ) -> Entry:
     """The record of `email.dead` for one that could not be processed; the value is unchanged.
 
@@ -64,6 +65,7 @@ def dead_entry(
         detail: A sentence for the operator.
         flow: The flow that could not process it.
         tenant_id: Its owner, where that is certain.
+        row: The row of what happened, where no other record carries it.
     """
     position = Position(record.topic, record.partition, record.offset)
     headers: Headers = (
@@ -77,6 +79,7 @@ def dead_entry(
         ("source-partition", str(record.partition).encode()),
         ("source-offset", str(record.offset).encode()),
         ("src", source_header(position)),
+        *(((_ROW, row),) if row else ()),
     )
     return Entry(record.partition, record.key, record.value, headers)
 
@@ -96,6 +99,16 @@ def append_dead(log: Log, entry: Entry) -> None:
     if is_large(DEAD, entry):
         entry = by_reference(entry, write_body(log, entry.partition, entry.value or b""))
     log.append_wait(DEAD, [entry])
+
+
+def row_of_dead(record: Record) -> bytes:
+    """The row that a record of `email.dead` carries; empty where it carries none."""
+    for name, value in reversed(record.headers):
+        if name == _ROW:
+            return value
+        if name == _FIRST:
+            break  # what stands before it is the sender's
+    return b""
 
 
 def read_dead(record: Record) -> Dead:

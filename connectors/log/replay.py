@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from connectors.log.dead import Dead, read_dead
 from connectors.log.port import Entry, Log, TopicPartition
-from connectors.log.settle import parse_source_header, source_header
+from connectors.log.settle import FIRST_POSITION, parse_source_header, source_header
 from sealwax.errors import SealwaxError, UnreadableRecordError
 from sealwax.model.delivery import Position
 from sealwax.model.topics import DEAD, READY, REQUESTED, RETRY
@@ -98,8 +98,11 @@ def replay(log: Log, dead: Dead) -> Position:
         BodyLostError: Its value is lost.
     """
     refuse(log, dead)
+    names = {name for name, _ in dead.headers}
+    first = () if FIRST_POSITION in names else ((FIRST_POSITION, source_header(dead.source)),)
     headers = (
         *((name, value) for name, value in dead.headers if name != REPLAY_OF),
+        *first,
         (REPLAY_OF, source_header(dead.at)),
     )
     topic, partition, _ = dead.source

@@ -16,6 +16,9 @@ from connectors.log.port import Committed, Headers, TopicPartition
 from sealwax.errors import UnreadableRecordError
 from sealwax.model.delivery import Position
 
+# Header of a record that stands in its topic for one that stood there before: where that was.
+FIRST_POSITION = "first-position"
+
 Ends = tuple[int, ...]
 _MARK_VERSION = 1
 _MORE = 0x80

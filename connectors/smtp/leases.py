@@ -24,7 +24,7 @@ from connectors.log.settle import (
     source_of,
 )
 from connectors.log.settling import Settling
-from connectors.records import encode_deliveries
+from connectors.records import encode_deliveries, message_header
 from connectors.smtp.items import Send
 from sealwax import clock
 from sealwax.errors import UnreadableRecordError
@@ -207,7 +207,8 @@ class Leases:
         topic = retry(Stream(delivery.stream), delay_for(wait_ms))
         delayed = replace(delivery, due_ms=delivery.since_ms + DELAY_OF[topic])
         (value,) = encode_deliveries([(delayed, b"")])
-        headers = (("src", source_header(settles)), lease.header())
+        src = ("src", source_header(settles))
+        headers = (src, message_header(delivery), lease.header())
         key = delivery.rcpt_domain.encode()
         entry = Entry(settles.partition, key, value, headers)
         self._writer.write([(topic, [entry])], [settles])

@@ -6,7 +6,14 @@ from typing import NamedTuple
 
 from connectors.log.port import Entry
 from connectors.log.settle import source_header
-from connectors.records import Row, encode_deliveries, event_row, iso, wait_columns
+from connectors.records import (
+    Row,
+    encode_deliveries,
+    event_row,
+    iso,
+    message_header,
+    wait_columns,
+)
 from connectors.smtp.items import Postpone, Queued, Send, Verdict
 from sealwax.model.delivery import Delivery
 from sealwax.model.event import Cause, Kind, Wait
@@ -52,7 +59,7 @@ def waiting(decisions: Sequence[Verdict | Postpone]) -> list[tuple[str, Entry]]:
         payloads.append((replace(delivery, due_ms=due_ms), delayed.row))
     values = encode_deliveries(payloads)
     return [
-        (topic, _entry(item, value))
+        (topic, _entry(item, value, message_header(item.delivery)))
         for topic, item, value in zip(topics, queued, values, strict=True)
     ]
 
@@ -113,7 +120,7 @@ def _row(kind: Kind, send: Send, result: Result, more: Row) -> bytes:
     return event_row(kind, send.queued.delivery, at_ms=result.ended_at_ms, facts=facts)
 
 
-def _entry(queued: Queued, value: bytes) -> Entry:
+def _entry(queued: Queued, value: bytes, *more: tuple[str, bytes]) -> Entry:
     source = queued.source
     key = queued.delivery.rcpt_domain.encode()
-    return Entry(source.partition, key, value, (("src", source_header(source)),))
+    return Entry(source.partition, key, value, (("src", source_header(source)), *more))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from connectors.log.dead import header
 from connectors.log.port import Headers, Record
+from connectors.log.settle import FIRST_POSITION, parse_source_header
 from connectors.log.source import SourceItem
 from connectors.log.suspects import CRASHED, CRASHED_DETAIL
 from sealwax.mail.grant import grant, grant_holds
@@ -46,6 +47,7 @@ class Request:
 
     Attributes:
         source: Its record.
+        first: Where it was read first, if it was given back to its topic since; else `source`.
         stamp_ms: When that was appended.
         email_id: The API's, or one made of its place in the log.
         tenant_id: Whose it is.
@@ -57,6 +59,7 @@ class Request:
     """
 
     source: Position
+    first: Position
     stamp_ms: int
     email_id: str
     tenant_id: str
@@ -110,6 +113,7 @@ class Intake:
             claim, payload_hash = email_claim(ident) if repeatable else "", b""
         return Request(
             source=source,
+            first=source if granted is None else _first_position(record.headers) or source,
             stamp_ms=record.stamp_ms,
             email_id=ident,
             tenant_id=tenant_id,
@@ -175,6 +179,12 @@ class Intake:
         """The same id each time that the record is read: its stamp, and its place in the log."""
         place = f"{self._incarnation(record.topic)}/{record.partition}/{record.offset}"
         return email_id(record.stamp_ms, hashlib.sha256(place.encode()).digest())
+
+
+def _first_position(headers: Headers) -> Position | None:
+    named = header(headers, FIRST_POSITION)
+    parsed = parse_source_header(named) if named else None
+    return parsed[0] if parsed else None
 
 
 def _claim_of_producer(record: Record, tenant_id: str, email_id: str) -> tuple[str, bytes]:

@@ -68,7 +68,7 @@ class OncePerRequest:
             name=request.claim,
             payload_hash=request.payload_hash,
             email_id=request.email_id,
-            source=request.source,
+            source=request.first,
             # A record that waited long may get an id from the API that is younger than itself.
             stamp_ms=max(request.stamp_ms, accepted_at_ms(request.email_id)),
             keep_ms=self._keep_ms if of_key else self._keep_ms + _LONGER_MS,

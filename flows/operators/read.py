@@ -8,9 +8,10 @@ from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import Record
 from connectors.log.source import SourceItem
 from connectors.log.suspects import CRASHED, CRASHED_DETAIL
-from connectors.records import decode_deliveries
+from connectors.records import decode_deliveries, failed_row
 from connectors.smtp.items import Queued
 from connectors.smtp.leases import Due, Leases, lease_of
+from sealwax import clock
 from sealwax.errors import UnreadableRecordError
 from sealwax.model.delivery import Delivery, Position
 from sealwax.model.topics import DEAD
@@ -70,6 +71,7 @@ class ReadDeliveries:
         return record.stamp_ms + delay_ms if delay_ms else 0
 
     def _bury(self, record: Record, error: UnreadableRecordError) -> None:
-        entry = dead_entry(record, error.reason, error.detail, flow=_FLOW)
+        row = failed_row(record, error.reason, error.detail, at_ms=clock.now_ms())
+        entry = dead_entry(record, error.reason, error.detail, flow=_FLOW, row=row)
         source = Position(record.topic, record.partition, record.offset)
         self._writer.write([(DEAD, [entry])], [source])

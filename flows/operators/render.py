@@ -10,7 +10,14 @@ from connectors.log.dead import dead_entry
 from connectors.log.port import Entry
 from connectors.log.settle import source_header
 from connectors.log.source import SourceItem
-from connectors.records import encode_deliveries, event_row, iso, partition_of, wait_columns
+from connectors.records import (
+    encode_deliveries,
+    event_row,
+    iso,
+    message_header,
+    partition_of,
+    wait_columns,
+)
 from flows.operators.intake import Intake, RejectedError, Request
 from flows.operators.once import Decided
 from sealwax.mail.dkim import sign_messages
@@ -207,7 +214,8 @@ class RenderRequests:
             key = delivery.rcpt_domain.encode()
             if (topic, index) not in done:
                 partition = partition_of(key, self._ports.partitions(topic))
-                entries.append((topic, Entry(partition, key, value, headers)))
+                named = (*headers, message_header(delivery))
+                entries.append((topic, Entry(partition, key, value, named)))
             if (EVENTS, index) not in done:
                 facts = {"rcpts": len(deliveries), **waited}
                 row = event_row(Kind.RENDERED, delivery, at_ms=now_ms, facts=facts)

@@ -22,6 +22,8 @@ from sealwax.store.relational import Store
 
 _QUEUED: Final = "queued"
 _VERDICTS: Final = TERMINAL | {Kind.DEFERRED}
+# Of several reasons the one that says most: a refusal, time, our own failure, our own list.
+_REASONS: Final = (Kind.BOUNCED, Kind.EXPIRED, Kind.FAILED, Kind.SUPPRESSED)
 _STREAM_OF: Final = {requested(stream): stream for stream in Stream}
 
 
@@ -45,7 +47,7 @@ class RecipientView(msgspec.Struct, frozen=True):
     Attributes:
         address: As in RCPT TO.
         verdict: queued (before the first attempt), deferred (tried again later), delivered,
-            bounced, expired or suppressed; null where the whole request was rejected.
+            bounced, expired, suppressed or failed; null where the whole request was rejected.
         reply: What the receiving server answered last: `250 2.0.0 OK`; null before.
     """
 
@@ -59,8 +61,8 @@ class EmailView(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         id: UUIDv7.
-        status: queued, sending, delivered, partially_delivered, bounced, expired, suppressed or
-            rejected.
+        status: queued, sending, delivered, partially_delivered, bounced, expired, suppressed,
+            failed or rejected.
         created_at: When it was accepted.
         subject: As the recipients get it; so are `html` and `text`.
         body_note: Why subject, html and text are null, where they are; null otherwise.
@@ -262,8 +264,7 @@ def _status(recipients: Sequence[RecipientView], rows: Sequence[Row]) -> str:
         return "delivered"
     if Kind.DELIVERED in found:
         return "partially_delivered"
-    # Of several reasons the one that says most: a refusal, then time, then our own list.
-    return next(str(k) for k in (Kind.BOUNCED, Kind.EXPIRED, Kind.SUPPRESSED) if k in found)
+    return next(str(k) for k in _REASONS if k in found)
 
 
 def _any(rows: Sequence[Row], column: str) -> str | None:

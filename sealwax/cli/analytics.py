@@ -9,6 +9,7 @@ from connectors.clickhouse.rebuild import rebuild as refill
 from connectors.log import open_log
 from connectors.log.ownership import FileOwnership
 from connectors.log.port import TopicPartition
+from connectors.records import WITH_ROWS
 from sealwax.cli.output import say
 from sealwax.config import load
 from sealwax.errors import ConfigurationError
@@ -42,9 +43,7 @@ def rebuild(
     try:
         clickhouse = EmbeddedClickHouse(settings.analytics_dir)
         sources = [
-            TopicPartition(topic, n)
-            for topic in (topics.EVENTS, *topics.RETRY)
-            for n in range(log.partitions(topic))
+            TopicPartition(topic, n) for topic in WITH_ROWS for n in range(log.partitions(topic))
         ]
         stored = 0
 

@@ -24,9 +24,19 @@ class Kind(StrEnum):
     SCHEDULED = "scheduled"
     CANCELED = "canceled"
     DEDUPLICATED = "deduplicated"
+    FAILED = "failed"  # we could not process it: it stands in `email.dead`
 
 
-TERMINAL = frozenset({Kind.DELIVERED, Kind.BOUNCED, Kind.EXPIRED, Kind.SUPPRESSED, Kind.REJECTED})
+TERMINAL = frozenset(
+    {
+        Kind.DELIVERED,
+        Kind.BOUNCED,
+        Kind.EXPIRED,
+        Kind.SUPPRESSED,
+        Kind.REJECTED,
+        Kind.FAILED,
+    }
+)
 
 
 class Cause(StrEnum):

@@ -11,7 +11,7 @@ Row = Mapping[str, Any]
 Step = dict[str, Any]
 
 _ATTEMPTS = frozenset({Kind.DEFERRED, Kind.DELIVERED, Kind.BOUNCED, Kind.EXPIRED})
-_DISPATCH = _ATTEMPTS | {Kind.WAITED}
+_DISPATCH = _ATTEMPTS | {Kind.WAITED, Kind.FAILED}
 # Columns of an attempt that its steps show where they are set.
 _FACTS = (
     "attempt", "site", "mx_host", "source_ip", "tls", "command", "code", "status", "reply", "class",

@@ -37,6 +37,11 @@ def retry(stream: Stream, delay: str) -> str:
     return f"email.retry.{stream}.{delay}"
 
 
+def stream_of(topic: str) -> Stream:
+    """The stream of a requested, ready or delay topic."""
+    return Stream(topic.split(".")[2])
+
+
 REQUESTED = tuple(requested(s) for s in STREAMS)
 READY = tuple(ready(s) for s in STREAMS)
 RETRY = tuple(retry(s, d) for s in STREAMS for d in RETRY_DELAYS_MS)

@@ -15,7 +15,7 @@ import pytest
 from connectors.log import LogSettings, open_log
 from connectors.log.dead import Dead, read_dead
 from connectors.log.port import Entry, Log, Record, TopicPartition
-from connectors.records import decode_deliveries, encode_deliveries, iso
+from connectors.records import decode_deliveries, encode_deliveries, iso, message_header, row_of
 from sealwax import clock
 from sealwax.errors import UnreadableRecordError
 from sealwax.model import topics
@@ -188,7 +188,10 @@ def test_dispatch_puts_a_message_that_kills_it_aside_and_delivers_all_others_onc
         for n in range(GOOD)
     ]
     values = encode_deliveries([(each, b"") for each in made])
-    here.log.append_wait(READY, [Entry(n % 4, b"k", value) for n, value in enumerate(values)])
+    entries = [
+        Entry(n % 4, b"k", value, (message_header(made[n]),)) for n, value in enumerate(values)
+    ]
+    here.log.append_wait(READY, entries)
     with running_sink(tmp_path / "sink") as sink:
         here.settings = {"SEALWAX_SMTP_ROUTES": f"*.sink.test={sink.address}"}
         here.run_until_settled("dispatch", "dispatch")
@@ -196,6 +199,8 @@ def test_dispatch_puts_a_message_that_kills_it_aside_and_delivers_all_others_onc
         received = Counter(rcpt for entry in sink.index() for rcpt in entry["rcpts"])
     expected = {each.rcpt for n, each in enumerate(made) if n != GOOD // 2}
     assert set(received) == expected
+    (killer,) = (orjson.loads(row_of(record)) for record in here.records(topics.DEAD))
+    assert (killer["kind"], killer["email_id"]) == ("failed", made[GOOD // 2].email_id)
     delivered = [orjson.loads(record.value or b"") for record in here.records(topics.EVENTS)]
     assert Counter(event["kind"] for event in delivered) == {"delivered": GOOD - 1}
     # The process died with sessions open: those may double, as after any kill (R2).

@@ -14,9 +14,10 @@ from typing_extensions import override
 
 from connectors.log import LogSettings, open_log
 from connectors.log.append import AppendSink, Outcome
-from connectors.log.dead import header
+from connectors.log.dead import header, read_dead
 from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import Entry, Headers, Log, Record, TopicPartition
+from connectors.log.replay import replay
 from connectors.log.settling import Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink
 from connectors.records import decode_deliveries
@@ -27,6 +28,7 @@ from flows.operators.render import RenderPorts, RenderRequests
 from sealwax import config
 from sealwax.errors import UnreadableRecordError
 from sealwax.mail.grant import grant
+from sealwax.mail.keyring import Keyring
 from sealwax.model import topics
 from sealwax.model.claim import key_claim
 from sealwax.model.email_id import email_id
@@ -245,6 +247,20 @@ def test_a_producers_record_under_a_key_of_the_api_takes_the_id_that_the_api_gav
     here.run()
     assert here.rendered() == both(ident)
     assert len(here.rows("deduplicated")) == appended
+
+
+def test_a_request_that_was_put_aside_after_its_claim_is_rendered_once_when_it_is_replayed(here):
+    here.append(here.entry(1, 0), here.entry(1, 2))
+    unusable = replace(here.ports, keyring=Keyring(lambda _tenant, _domain: (), lambda: 0))
+    here.run(RenderRequests(unusable))
+    (dead,) = [read_dead(record) for record in here.records(topics.DEAD)]
+    assert dead.reason == "domain_not_usable"
+    replay(here.log, dead)
+    here.run()
+    here.append(here.entry(1, 3))
+    here.run()
+    assert here.rendered() == both(here.id_of(1))
+    assert len(here.rows("deduplicated")) == 2
 
 
 class Away:

@@ -35,7 +35,7 @@ from sealwax.store.analytics.embedded import EmbeddedClickHouse
 ROOT = Path(__file__).parents[2]
 TIMEOUT = timedelta(minutes=1)
 PARTITIONS = 2
-TOPICS = (topics.EVENTS, topics.RETRY[0])
+TOPICS = (topics.EVENTS, topics.RETRY[0], topics.DEAD)
 SOURCES = tuple(TopicPartition(topic, n) for topic in TOPICS for n in range(PARTITIONS))
 
 

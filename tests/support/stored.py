@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 from clickhouse_connect.driver.client import Client
 
-from connectors.records import row_of
-from sealwax.model import topics
+from connectors.records import WITH_ROWS, row_of
 from sealwax.store.analytics.embedded import EmbeddedClickHouse
 from tests.support.log_view import opened, records
 
@@ -64,7 +63,7 @@ def main(data_dir: Path) -> None:
     with opened(data_dir) as log:
         logged = {
             (record.topic, record.partition, record.offset, orjson.loads(row)["kind"])
-            for record in records(log, topics.EVENTS, *topics.RETRY)
+            for record in records(log, *WITH_ROWS)
             if (row := row_of(record))
         }
     twice = len(held) - len(set(held))

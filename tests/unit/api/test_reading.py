@@ -99,6 +99,8 @@ def test_the_status_sums_up_the_recipients_verdicts(
         ("expired delivered", "delivered"),
         ("bounced expired", "bounced"),
         ("bounced deferred", "bounced"),
+        ("deferred failed", "failed"),
+        ("failed delivered", "delivered"),
     ],
 )
 def test_a_verdict_that_is_final_stands_whatever_a_doubled_attempt_says(

@@ -11,12 +11,13 @@ from typing import Any
 import orjson
 import pytest
 
-from connectors.log.port import Entry
+from connectors.log.dead import dead_entry
+from connectors.log.port import Entry, Record
 from connectors.records import encode_deliveries, iso
 from sealwax import clock
 from sealwax.model.delivery import Delivery, Position
 from sealwax.model.email_id import email_id
-from sealwax.model.topics import EVENTS, RETRY
+from sealwax.model.topics import DEAD, EVENTS, RETRY
 from tests.support.analytics_process import PARTITIONS, ROOT, command, open_test_log, said
 
 _KINDS = ("rendered", "deferred", "delivered", "bounced", "opened")
@@ -93,6 +94,24 @@ def test_each_row_of_events_and_delay_topics_is_stored_once_and_empty_ones_are_n
     report = said("consume", tmp_path, workers)
     assert report["places"] == places
     assert report["dead"] == []
+    assert_roll_up_agrees(report)
+
+
+def test_the_row_of_a_message_that_was_put_aside_is_stored_and_other_dead_records_have_none(
+    tmp_path,
+):
+    log = open_test_log(tmp_path)
+    read = Record("email.ready.transactional", 0, 7, b"k", b"no delivery", (), 0)
+    failed = event(1, kind="failed")
+    made = [
+        dead_entry(read, "bad", "it is bad", flow="dispatch", row=row)
+        for row in (failed, b"", b"{")
+    ]
+    log.append_wait(DEAD, made)
+    log.close()
+    report = said("consume", tmp_path, "1")
+    assert report["places"] == [[DEAD, 0, 0]]
+    assert report["dead"] == ["bad", "bad", "bad", "not_a_row"]
     assert_roll_up_agrees(report)
 
 

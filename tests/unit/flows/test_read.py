@@ -3,15 +3,16 @@
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import orjson
 import pytest
 
 from connectors.log import LogSettings, open_log
 from connectors.log.dead import header
 from connectors.log.outcomes import OutcomeWriter
-from connectors.log.port import Log, Record, TopicPartition
+from connectors.log.port import Headers, Log, Record, TopicPartition
 from connectors.log.settling import Settling
 from connectors.log.source import NOTHING_DONE, SourceItem
-from connectors.records import encode_deliveries
+from connectors.records import encode_deliveries, message_header, row_of
 from connectors.smtp.leases import Leases
 from flows import dispatch
 from flows.operators.read import ReadDeliveries
@@ -34,8 +35,8 @@ def settling(tmp_path: Path) -> Iterator[Settling]:
     log.close()
 
 
-def item(offset: int, value: bytes | None, topic: str = READY) -> SourceItem:
-    return SourceItem(Record(topic, 0, offset, b"k", value, (), 1_000), NOTHING_DONE)
+def item(offset: int, value: bytes | None, topic: str = READY, headers: Headers = ()) -> SourceItem:
+    return SourceItem(Record(topic, 0, offset, b"k", value, headers, 1_000), NOTHING_DONE)
 
 
 def reading(
@@ -88,3 +89,29 @@ def test_a_record_that_kills_the_process_is_put_aside_undecoded(settling):
     wait_until(lambda: settling.acks, 5, "the acknowledgement")
     (dead,) = settling.log.scan(TopicPartition(topics.DEAD, 0), 0, 1)
     assert header(dead.headers, "reason") == b"crashed"
+
+
+@pytest.mark.parametrize("topic", [READY, MINUTE])
+@pytest.mark.parametrize("crashed", [True, False])
+def test_a_message_that_cannot_be_processed_has_an_end_in_its_timeline(settling, topic, crashed):
+    mail = delivery(rcpt="a/b@d.test", rcpt_index=3)
+    bad = item(0, b"no delivery", topic, (message_header(mail),))._replace(crashed=crashed)
+    assert reading(settling)([bad]) == []
+    wait_until(lambda: settling.acks, 5, "the acknowledgement")
+    (dead,) = settling.log.scan(TopicPartition(topics.DEAD, 0), 0, 1)
+    row = orjson.loads(row_of(dead))
+    assert (row["tenant"], row["email_id"]) == (mail.tenant_id, mail.email_id)
+    assert (row["rcpt"], row["rcpt_index"], row["rcpt_domain"]) == ("a/b@d.test", 3, "d.test")
+    assert (row["kind"], row["stream"], row["alert"]) == ("failed", "transactional", True)
+    assert header(dead.headers, "reason") == row["class"].encode()
+    assert list(settling.log.scan(TopicPartition(topics.EVENTS, 0), 0, 9)) == []
+
+
+@pytest.mark.parametrize(
+    "named", [b"", b"t/e/0", b"t/no id/0/a@b.test", b"\xff/e/0/a", b"t/e/%s/a" % (b"9" * 5_000)]
+)
+def test_a_record_that_says_not_whose_it_is_is_put_aside_without_a_row(settling, named):
+    reading(settling)([item(0, b"no delivery", headers=(("message", named),))])
+    wait_until(lambda: settling.acks, 5, "the acknowledgement")
+    (dead,) = settling.log.scan(TopicPartition(topics.DEAD, 0), 0, 1)
+    assert row_of(dead) == b""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from connectors.log import LogSettings, open_log
-from connectors.log.dead import append_dead, dead_entry, read_dead
+from connectors.log.dead import append_dead, dead_entry, read_dead, row_of_dead
 from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import Entry, Headers, Log, Record, TopicPartition
 from connectors.log.replay import ReplayRefusedError, refuse, replay, replayed
@@ -96,12 +96,30 @@ def test_a_replayed_record_stands_in_its_topic_as_it_was_and_names_the_dead_one(
     assert again[3:6] == (
         b"key",
         large,
-        (("email-id", b"e"), ("grant", b"g"), ("replay-of", b"email.dead/1/0")),
+        (
+            ("email-id", b"e"),
+            ("grant", b"g"),
+            ("first-position", f"{REQUESTED}/1/7".encode()),
+            ("replay-of", b"email.dead/1/0"),
+        ),
     )
     assert replayed(log, SOURCE) == {dead.at: where}
     second = read_dead(buried(log, again))
-    replay(log, second)
+    where = replay(log, second)
+    (third,) = log.scan(SOURCE, where.offset, where.offset + 1)
+    assert third.headers == (*again.headers[:-1], ("replay-of", b"email.dead/1/1"))
     assert set(replayed(log, SOURCE)) == {dead.at, second.at}
+
+
+def test_the_row_of_a_dead_record_is_the_one_that_its_flow_wrote(log):
+    mine, forged = record(), record(headers=(("row", b"forged"),))
+    assert row_of_dead(buried(log, forged)) == b""
+    for read in (mine, forged):
+        entry = dead_entry(read, "crashed", "it is bad", flow="dispatch", row=b"{}")
+        append_dead(log, entry)
+        *_, kept = log.scan(DEAD, 0, log.end_offset(DEAD))
+        assert row_of_dead(kept) == b"{}"
+        assert read_dead(kept).headers == read.headers
 
 
 @pytest.mark.parametrize(

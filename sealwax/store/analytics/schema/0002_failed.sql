@@ -1,0 +1,1 @@
+ALTER TABLE sealwax.events MODIFY COLUMN kind Enum8('accepted' = 1, 'rendered' = 2, 'waited' = 3, 'attempted' = 4, 'deferred' = 5, 'delivered' = 6, 'bounced' = 7, 'expired' = 8, 'suppressed' = 9, 'opened' = 10, 'clicked' = 11, 'complained' = 12, 'unsubscribed' = 13, 'rejected' = 14, 'scheduled' = 15, 'canceled' = 16, 'deduplicated' = 17, 'failed' = 18);
