@@ -8,6 +8,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
+from connectors.clickhouse.deadline import deadline
 from connectors.clickhouse.io import ClickHouseSink, EventsSource, FlushSource
 from connectors.clickhouse.repair import repair
 from connectors.flow_process import FlowProcess
@@ -71,9 +72,10 @@ def flow() -> Dataflow:
         append_dead(process.log, dead_entry(record, reason, detail, flow=NAME))
 
     sources = [TopicPartition(topic, n) for topic in WITH_ROWS for n in process.numbers]
-    positions = repair(
-        process.log, clickhouse.client(), sources, bury, insert_timeout, process.suspects
-    )
+    with deadline(settings.analytics_repair_timeout, "the repair of the last inserts"):
+        positions = repair(
+            process.log, clickhouse.client(), sources, bury, insert_timeout, process.suspects
+        )
     process.let_go_of(kept(settings), settings.disk_is_low)
     server = AnalyticsServer(settings.analytics_socket, clickhouse.runner)
     process.on_close(server.close)

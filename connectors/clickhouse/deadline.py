@@ -17,8 +17,8 @@ logger = structlog.get_logger(__name__)
 def deadline(timeout: timedelta, what: str) -> Iterator[None]:
     """Ends the process with status 70 where the block takes longer.
 
-    Right for an insert: its range was committed before, so the next start finds out which rows are
-    stored and adds the others (R10).
+    Right for an insert and for the repair of one: the range was committed before, so the next start
+    finds out which rows are stored and adds the others (R10).
     """
     timer = threading.Timer(timeout.total_seconds(), _end, (what, timeout))
     timer.daemon = True

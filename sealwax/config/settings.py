@@ -196,6 +196,11 @@ class Settings:
         return self._duration("analytics_insert_timeout")
 
     @property
+    def analytics_repair_timeout(self) -> timedelta:
+        """How long a start may take to find out what its last inserts stored."""
+        return self._duration("analytics_repair_timeout")
+
+    @property
     def http_header_timeout(self) -> timedelta:
         """How long the header of a request may take to arrive."""
         return self._duration("http_header_timeout")

@@ -224,6 +224,13 @@ SETTINGS = (
         "adds what is missing.",
     ),
     Setting(
+        "SEALWAX_ANALYTICS_REPAIR_TIMEOUT",
+        kinds.duration("1m", "1d"),
+        "30m",
+        "How long a start of the analytics process may compare its last inserts with the log. Then "
+        "it starts anew.",
+    ),
+    Setting(
         "SEALWAX_HTTP_HEADER_TIMEOUT",
         kinds.duration("1s", "10m"),
         "30s",

@@ -197,6 +197,19 @@ def test_a_commit_behind_a_held_lock_fails_in_time_and_the_next_one_is_kept(log,
     assert log.committed("g", TP) == Committed(3)
 
 
+def test_topics_that_another_process_makes_or_compacts_are_waited_for_in_time(log, tmp_path):
+    folder = tmp_path / "log"
+    with flocked(folder / "create.lock"), ends_within(5), pytest.raises(TimeoutError):
+        log.create_topics([TopicSpec("other")])
+    log.create_topics([TopicSpec("other", compacted=True)])
+    log.compact("other")  # makes its lock
+    for name in ("compact.lock", "append.lock"):
+        with flocked(folder / "other" / name), ends_within(5), pytest.raises(TimeoutError):
+            log.compact("other")
+    with flocked(folder / TOPIC / "append.lock"), ends_within(5), pytest.raises(TimeoutError):
+        log.delete_before(TP, 1)
+
+
 def test_requests_behind_a_held_lock_are_told_that_nothing_was_stored(log, tmp_path):
     async def ask() -> list[object]:
         appends = Appends(log, timedelta(seconds=20))

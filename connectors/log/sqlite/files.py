@@ -1,14 +1,15 @@
 """Durable files and folders, locks, and what SQLite's errors mean."""
 
 import errno
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from sealwax.errors import StorageFullError
+from sealwax.store.file_lock import FileLock
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # With less than this free, SQLite's general I/O errors (it cannot grow its shared memory file)
@@ -18,18 +19,20 @@ _PRIMARY_CODE = 0xFF  # the low byte of an extended result code is the primary o
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds the exclusive lock of a file; waits for it as long as it takes.
+def locked(path: Path, timeout: timedelta) -> Iterator[None]:
+    """Holds the exclusive lock of a file.
 
-    The kernel frees it with the process. Each call opens the file anew, so two threads of one
-    process exclude each other too.
+    Each call opens the file anew, so two threads of one process exclude each other too.
+
+    Raises:
+        TimeoutError: Somebody else held it for all that time.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    lock = FileLock(path)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        with lock.held(timeout):
+            yield
     finally:
-        os.close(descriptor)
+        lock.close()
 
 
 def sync(path: Path) -> None:

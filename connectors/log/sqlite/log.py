@@ -103,7 +103,8 @@ class SqliteLog(Log):
 
     @override
     def create_topics(self, specs: Iterable[TopicSpec]) -> None:
-        create_topics(self._settings.directory, specs, self._settings.partitions)
+        settings = self._settings
+        create_topics(settings.directory, specs, settings.partitions, settings.lock_timeout)
 
     @override
     def partitions(self, topic: str) -> int:
@@ -199,7 +200,9 @@ class SqliteLog(Log):
                     raise LogClosedError("the log is closed")
                 topic = self._topics.get(name)
                 if topic is None:
-                    folder = TopicFolder(self._settings.directory, name)
+                    folder = TopicFolder(
+                        self._settings.directory, name, self._settings.lock_timeout
+                    )
                     topic = self._topics[name] = _Topic(folder, self._appending)
         return topic
 

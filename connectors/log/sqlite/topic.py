@@ -4,6 +4,7 @@ import secrets
 import shutil
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -49,7 +50,10 @@ class TopicFolder:
         ConfigurationError: Another version of sealwax made it.
     """
 
-    def __init__(self, directory: Path, topic: str) -> None:
+    def __init__(
+        self, directory: Path, topic: str, lock_timeout: timedelta = timedelta(seconds=30)
+    ) -> None:
+        self._lock_timeout = lock_timeout
         self.topic = topic
         self.path = directory / topic
         try:
@@ -64,20 +68,29 @@ class TopicFolder:
         self.marks = Marks(self.path / _MARKS)
 
     def locked(self) -> AbstractContextManager[None]:
-        """Excludes every other writer of the topic, in this process and in others."""
-        return locked(self.path / _LOCK)
+        """Excludes every other writer of the topic, in this process and in others.
+
+        Entering raises TimeoutError.
+        """
+        return locked(self.path / _LOCK, self._lock_timeout)
 
     def compacting(self) -> AbstractContextManager[None]:
-        """Excludes every other compaction of the topic."""
-        return locked(self.path / _COMPACTION_LOCK)
+        """Excludes every other compaction of the topic. Entering raises TimeoutError."""
+        return locked(self.path / _COMPACTION_LOCK, self._lock_timeout)
 
 
-def create_topics(directory: Path, specs: Iterable[TopicSpec], partitions: int) -> None:
-    """Creates the folders that are missing, each complete or not at all, and durable."""
+def create_topics(
+    directory: Path, specs: Iterable[TopicSpec], partitions: int, lock_timeout: timedelta
+) -> None:
+    """Creates the folders that are missing, each complete or not at all, and durable.
+
+    Raises:
+        TimeoutError: Another process was creating some for all that time.
+    """
     missing = [spec for spec in specs if not (directory / spec.name / _META).exists()]
     if not missing:
         return
-    with locked(directory / _CREATION_LOCK):
+    with locked(directory / _CREATION_LOCK, lock_timeout):
         for left in directory.glob(f"{_UNFINISHED}*"):
             shutil.rmtree(left)
         for spec in missing:

@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,7 @@ def test_a_record_of_a_dead_process_is_seen_although_it_rang_no_bell(log, tmp_pa
     reader = log.reader(TP, 0)
     assert reader.read(10, MB) == []
     marks = TopicFolder(tmp_path, TOPIC).marks
-    with locked(tmp_path / TOPIC / "append.lock"):
+    with locked(tmp_path / TOPIC / "append.lock", timedelta(seconds=5)):
         marks.begin_commit()  # what a process leaves that is killed within its commit
         (name,) = list_segments(tmp_path / TOPIC)
         other = open_small(tmp_path / "other")
