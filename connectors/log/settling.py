@@ -189,8 +189,12 @@ class Settling:
             else:
                 ends = tuple(now_ends[output] for output in outputs)
             self._settlers[tp] = Settler(tp, offset, ends)
-        for output, start in starts.items():
-            self._scan(output, start, now_ends[output], found)
+        begun_at = clock.monotonic()
+        scanned = sum(
+            self._scan(output, start, now_ends[output], found) for output, start in starts.items()
+        )
+        seconds = round(clock.monotonic() - begun_at, 1)
+        logger.info("outputs read back", flow=self.spec.name, records=scanned, seconds=seconds)
         self._done = {
             tp: {offset: frozenset(markers) for offset, markers in offsets.items()}
             for tp, offsets in found.items()
@@ -222,8 +226,11 @@ class Settling:
         start: int,
         end: int,
         found: Mapping[TopicPartition, Mapping[int, set[tuple[str, int | None]]]],
-    ) -> None:
+    ) -> int:
+        """Takes in what one output holds of records that are not settled; how many it read."""
+        count = 0
         for record in self.log.scan(output, start, end):
+            count += 1
             parsed = source_of(record.headers)
             if parsed is None:
                 continue
@@ -231,6 +238,7 @@ class Settling:
             tp = TopicPartition(position.topic, position.partition)
             if tp in found and position.offset >= self._settlers[tp].watermark:
                 found[tp][position.offset].add((output.topic, rcpt_index))
+        return count
 
     def _read_ends(self) -> dict[TopicPartition, int]:
         outputs = {output for outputs in self._outputs.values() for output in outputs}

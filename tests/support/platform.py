@@ -34,6 +34,7 @@ class Platform:
         data_dir: Its data directory.
         environment: Of every process of it, for commands beside it.
         api: A client with the operator's key.
+        output: The file of what it says.
     """
 
     def __init__(self, data_dir: Path, settings: Mapping[str, str]) -> None:
@@ -46,17 +47,17 @@ class Platform:
             **settings,
         }
         self._url = f"http://127.0.0.1:{port}"
-        self._log = data_dir.parent / f"{data_dir.name}.log"
+        self.output = data_dir.parent / f"{data_dir.name}.log"
         self._up: subprocess.Popen[bytes] | None = None
         self.api = httpx.Client(base_url=self._url, timeout=30)
 
     def start(self) -> None:
         """Starts it and waits until it is ready."""
-        with self._log.open("ab") as log:
+        with self.output.open("ab") as log:
             self._up = subprocess.Popen(
                 [SEALWAX, "up"], env=self.environment, stdout=log, stderr=log, cwd=ROOT
             )
-        wait_until(self.is_ready, 60, f"the platform to be ready; see {self._log}")
+        wait_until(self.is_ready, 60, f"the platform to be ready; see {self.output}")
         if not self.api.headers.get("Authorization"):
             key = (self.data_dir / "operator.key").read_text().strip()
             self.api.headers["Authorization"] = f"Bearer {key}"
@@ -64,7 +65,7 @@ class Platform:
     def is_ready(self) -> bool:
         """Whether /readyz says so."""
         if self._up is None or self._up.poll() is not None:
-            raise AssertionError(f"`sealwax up` ended: {self._log.read_text()[-2000:]}")
+            raise AssertionError(f"`sealwax up` ended: {self.output.read_text()[-2000:]}")
         try:
             return httpx.get(f"{self._url}/readyz", timeout=5).status_code == 200
         except httpx.TransportError:
@@ -140,7 +141,7 @@ class Platform:
         def found() -> list[dict[str, Any]]:
             return [step for step in self.timeline(email_id) if step["kind"] == kind]
 
-        return wait_until(found, timeout_s, f"a step {kind}; see {self._log}")[-1]
+        return wait_until(found, timeout_s, f"a step {kind}; see {self.output}")[-1]
 
     def stats(self) -> dict[str, int]:
         """The counts of all days that the default range covers, summed."""
