@@ -8,12 +8,12 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
+from connectors.clickhouse.burial import Burial
 from connectors.clickhouse.deadline import deadline
 from connectors.clickhouse.io import ClickHouseSink, EventsSource, FlushSource
 from connectors.clickhouse.repair import repair
 from connectors.flow_process import FlowProcess
-from connectors.log.dead import append_dead, dead_entry
-from connectors.log.port import Record, TopicPartition
+from connectors.log.port import TopicPartition
 from connectors.log.retention import Kept
 from connectors.records import WITH_ROWS
 from sealwax import config
@@ -68,10 +68,8 @@ def flow() -> Dataflow:
     )
     insert_timeout = settings.analytics_insert_timeout
 
-    def bury(record: Record, reason: str, detail: str) -> None:
-        append_dead(process.log, dead_entry(record, reason, detail, flow=NAME))
-
     sources = [TopicPartition(topic, n) for topic in WITH_ROWS for n in process.numbers]
+    bury = Burial(process.log, sources)
     with deadline(settings.analytics_repair_timeout, "the repair of the last inserts"):
         positions = repair(
             process.log, clickhouse.client(), sources, bury, insert_timeout, process.suspects

@@ -15,7 +15,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from clickhouse_connect.driver.client import Client
 from typing_extensions import override
 
-from connectors.clickhouse.repair import GROUP
+from connectors.clickhouse.burial import GROUP
 from connectors.clickhouse.rows import Bury, Line, insert, line_of, position_of
 from connectors.log.port import Committed, Log, Record, TopicPartition
 from connectors.log.source import Lifecycle, partition_name

@@ -6,7 +6,8 @@ from itertools import islice
 
 from clickhouse_connect.driver.client import Client
 
-from connectors.clickhouse.repair import GROUP, recompute
+from connectors.clickhouse.burial import GROUP
+from connectors.clickhouse.repair import recompute
 from connectors.clickhouse.rows import Line, insert, line_of
 from connectors.log.port import Committed, Log, Record, TopicPartition
 from connectors.log.retention import first_since

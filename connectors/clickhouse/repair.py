@@ -7,14 +7,11 @@ from datetime import timedelta
 import structlog
 from clickhouse_connect.driver.client import Client
 
-from connectors.clickhouse.rows import Bury, insert, line_of, position_of
-from connectors.log.dead import read_dead
+from connectors.clickhouse.burial import GROUP, Burial
+from connectors.clickhouse.rows import insert, line_of, position_of
 from connectors.log.port import Committed, Log, Record, TopicPartition
 from connectors.log.suspects import Suspects
-from sealwax.errors import UnreadableRecordError
-from sealwax.model.topics import DEAD
 
-GROUP = "analytics"
 _HOUR_S = 3600
 
 _STORED = """
@@ -61,7 +58,7 @@ def repair(
     log: Log,
     client: Client,
     sources: Sequence[TopicPartition],
-    bury: Bury,
+    bury: Burial,
     timeout: timedelta,
     suspects: Suspects | None = None,
 ) -> dict[TopicPartition, int]:
@@ -86,9 +83,11 @@ def repair(
         first, last = committed.offset, int(committed.metadata)
         bounds = {"topic": tp.topic, "partition": tp.partition, "first": first, "last": last}
         stored = {row[0] for row in client.query(_STORED, parameters=bounds).result_rows}
-        if suspects is not None and suspects.careful:
-            stored |= _buried(log, tp)
-        missing = [r for r in log.scan(tp, first, last + 1) if r.offset not in stored]
+        missing = [
+            record
+            for record in log.scan(tp, first, last + 1)
+            if record.offset not in stored and not bury.stands(record)
+        ]
         if missing:
             logger.info("records of the last insert have no row", tp=tp, records=len(missing))
             _insert(client, missing, bury, timeout, suspects)
@@ -112,24 +111,10 @@ def _begin(log: Log, sources: Sequence[TopicPartition], suspects: Suspects) -> N
     )
 
 
-def _buried(log: Log, tp: TopicPartition) -> set[int]:
-    """Offsets of records that analytics put aside: a start that dies must not do it once more."""
-    dead = TopicPartition(DEAD, tp.partition)
-    found = set()
-    for record in log.scan(dead, log.start_offset(dead), log.end_offset(dead)):
-        try:
-            read = read_dead(record)
-        except UnreadableRecordError:
-            continue
-        if read.flow == GROUP and read.source[:2] == tp:
-            found.add(read.source.offset)
-    return found
-
-
 def _insert(
     client: Client,
     records: Sequence[Record],
-    bury: Bury,
+    bury: Burial,
     timeout: timedelta,
     suspects: Suspects | None,
 ) -> None:
@@ -149,7 +134,7 @@ def _insert(
 def _insert_rows(
     client: Client,
     records: Iterable[Record],
-    bury: Bury,
+    bury: Burial,
     timeout: timedelta,
     suspects: Suspects | None,
 ) -> None:

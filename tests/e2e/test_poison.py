@@ -15,7 +15,14 @@ import pytest
 from connectors.log import LogSettings, open_log
 from connectors.log.dead import Dead, read_dead
 from connectors.log.port import Entry, Log, Record, TopicPartition
-from connectors.records import decode_deliveries, encode_deliveries, iso, message_header, row_of
+from connectors.records import (
+    WITH_ROWS,
+    decode_deliveries,
+    encode_deliveries,
+    iso,
+    message_header,
+    row_of,
+)
 from sealwax import clock
 from sealwax.errors import UnreadableRecordError
 from sealwax.model import topics
@@ -100,7 +107,7 @@ class Here:
         return {
             "render": topics.REQUESTED,
             "dispatch": (*topics.READY, *topics.RETRY),
-            "analytics": (topics.EVENTS, *topics.RETRY),
+            "analytics": WITH_ROWS,
         }[group]
 
     def records(self, topic: str) -> list[Record]:

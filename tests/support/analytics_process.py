@@ -6,6 +6,7 @@ says on standard output, as JSON.
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -20,13 +21,13 @@ from bytewax.testing import cluster_main
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from connectors.clickhouse.burial import GROUP, Burial
 from connectors.clickhouse.io import ClickHouseSink, EventsSource, Flush, FlushSource
 from connectors.clickhouse.rebuild import rebuild
-from connectors.clickhouse.repair import GROUP, repair
+from connectors.clickhouse.repair import repair
 from connectors.clickhouse.rows import line_of
 from connectors.log import LogSettings, open_log
-from connectors.log.dead import append_dead, dead_entry
-from connectors.log.port import Committed, Log, Record, TopicPartition
+from connectors.log.port import Committed, Log, TopicPartition
 from flows.analytics import Ports, build
 from sealwax import clock
 from sealwax.model import topics
@@ -52,9 +53,7 @@ class Stored:
         self.log = open_test_log(directory)
         self.clickhouse = EmbeddedClickHouse(directory / "clickhouse")
         self.client = self.clickhouse.client()
-
-    def bury(self, record: Record, reason: str, detail: str) -> None:
-        append_dead(self.log, dead_entry(record, reason, detail, flow="analytics"))
+        self.bury = Burial(self.log, SOURCES)
 
     def repair(self) -> dict[TopicPartition, int]:
         return repair(self.log, self.client, SOURCES, self.bury, TIMEOUT)
@@ -113,7 +112,10 @@ class _Process:
 
 
 class _DyingLog:
-    """Commits, and ends the process so many seconds later, as suddenly as kill -9 does."""
+    """Commits, and ends the process so many seconds later, as suddenly as kill -9 does.
+
+    Where they are below zero, the process ends before it commits.
+    """
 
     def __init__(self, log: Log, seconds: float) -> None:
         self._log = log
@@ -123,6 +125,8 @@ class _DyingLog:
         return getattr(self._log, name)
 
     def commit(self, *args: Any, **kwargs: Any) -> None:
+        if self._seconds < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
         self._log.commit(*args, **kwargs)
         # The system ends a process whose alarm nobody handles: no Python runs any more.
         signal.setitimer(signal.ITIMER_REAL, self._seconds)

@@ -14,6 +14,7 @@ from bytewax.dataflow import Dataflow
 from flows import analytics as analytics_flow
 from flows import dispatch as dispatch_flow
 from flows import render as render_flow
+from sealwax.model.topics import DEAD
 
 POISON = b"kill-this-process"
 # A core file of a process with ClickHouse in it takes seconds.
@@ -53,7 +54,11 @@ def analytics() -> Dataflow:
 
 def analytics_reading() -> Dataflow:
     """Dies where a record becomes a row, before any range is committed."""
-    _hook("connectors.clickhouse.rows.row_of", lambda record: record.value)
+    # The value of a dead record is not looked at.
+    _hook(
+        "connectors.clickhouse.rows.row_of",
+        lambda record: b"" if record.topic == DEAD else record.value,
+    )
     return analytics_flow.flow()
 
 

@@ -97,6 +97,19 @@ def test_each_row_of_events_and_delay_topics_is_stored_once_and_empty_ones_are_n
     assert_roll_up_agrees(report)
 
 
+@pytest.mark.parametrize("dies_after_s", ["-1", "0.001"])
+def test_what_was_put_aside_before_a_kill_is_not_put_aside_again(tmp_path, dies_after_s):
+    bad = [b"not json", event(1, kind="no such kind"), event(2, email_id="no id")]
+    places = fill(tmp_path, {EVENTS: [*bad, *(event(n) for n in range(3, 100))]})
+    for _ in range(2):
+        died = subprocess.run(command("consume", tmp_path, "1", dies_after_s), cwd=ROOT)
+        assert died.returncode < 0
+    report = said("consume", tmp_path, "1")
+    assert sorted(report["dead"]) == ["not_a_row", "row_refused", "row_refused"]
+    assert len(report["places"]) == len(places) - len(bad)
+    assert_roll_up_agrees(report)
+
+
 def test_the_row_of_a_message_that_was_put_aside_is_stored_and_other_dead_records_have_none(
     tmp_path,
 ):

@@ -1,0 +1,64 @@
+"""Putting records aside that cannot be stored: each once, over crashes too."""
+
+from collections.abc import Sequence
+
+from connectors.log.dead import append_dead, dead_entry, read_dead
+from connectors.log.port import Log, Record, TopicPartition
+from connectors.log.retention import first_since
+from sealwax.errors import UnreadableRecordError
+from sealwax.model.delivery import Position
+from sealwax.model.topics import DEAD
+
+GROUP = "analytics"  # the flow that reads rows, and its group in the log
+
+
+class Burial:
+    """Appends to `email.dead`.
+
+    A range is committed after its records were looked at. So what is looked at again after a crash
+    may stand in `email.dead` already: a start reads what it has of records that are not settled.
+    """
+
+    def __init__(self, log: Log, sources: Sequence[TopicPartition]) -> None:
+        """Takes the partitions that are read; what was committed of them must not change before."""
+        self._log = log
+        self._before = {
+            position
+            for number in {tp.partition for tp in sources}
+            for position in _buried(log, [tp for tp in sources if tp.partition == number])
+        }
+
+    def __call__(self, record: Record, reason: str, detail: str) -> None:
+        """Puts a record aside, unless the last run did."""
+        if not self.stands(record):
+            append_dead(self._log, dead_entry(record, reason, detail, flow=GROUP))
+
+    def stands(self, record: Record) -> bool:
+        """Whether the last run put a record aside."""
+        return Position(record.topic, record.partition, record.offset) in self._before
+
+
+def _buried(log: Log, sources: Sequence[TopicPartition]) -> set[Position]:
+    """Records of some partitions of one number, not settled yet, that were put aside."""
+    firsts: dict[str, int] = {}
+    stamps_ms = []
+    for tp in sources:
+        committed = log.committed(GROUP, tp)
+        first = committed.offset if committed else log.start_offset(tp)
+        record = next(log.scan(tp, first, log.end_offset(tp)), None)
+        if record is not None:
+            firsts[tp.topic] = first
+            stamps_ms.append(record.stamp_ms)
+    if not firsts:
+        return set()
+    dead = TopicPartition(DEAD, sources[0].partition)
+    end = log.end_offset(dead)
+    found = set()
+    for record in log.scan(dead, first_since(log, dead, min(stamps_ms), end), end):
+        try:
+            read = read_dead(record)
+        except UnreadableRecordError:
+            continue
+        if read.flow == GROUP and read.source.offset >= firsts.get(read.source.topic, 1 << 63):
+            found.add(read.source)
+    return found
