@@ -9,7 +9,6 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from connectors.clickhouse.burial import Burial
-from connectors.clickhouse.deadline import deadline
 from connectors.clickhouse.io import ClickHouseSink, EventsSource, FlushSource
 from connectors.clickhouse.repair import repair
 from connectors.flow_process import FlowProcess
@@ -70,10 +69,15 @@ def flow() -> Dataflow:
 
     sources = [TopicPartition(topic, n) for topic in WITH_ROWS for n in process.numbers]
     bury = Burial(process.log, sources)
-    with deadline(settings.analytics_repair_timeout, "the repair of the last inserts"):
-        positions = repair(
-            process.log, clickhouse.client(), sources, bury, insert_timeout, process.suspects
-        )
+    positions = repair(
+        process.log,
+        clickhouse.client(),
+        sources,
+        bury,
+        insert_timeout,
+        process.suspects,
+        within=settings.analytics_repair_timeout,
+    )
     process.let_go_of(kept(settings), settings.disk_is_low)
     server = AnalyticsServer(settings.analytics_socket, clickhouse.runner)
     process.on_close(server.close)

@@ -8,6 +8,7 @@ import structlog
 from clickhouse_connect.driver.client import Client
 
 from connectors.clickhouse.burial import GROUP, Burial
+from connectors.clickhouse.deadline import deadline
 from connectors.clickhouse.rows import insert, line_of, position_of
 from connectors.log.port import Committed, Log, Record, TopicPartition
 from connectors.log.suspects import Suspects
@@ -61,16 +62,31 @@ def repair(
     bury: Burial,
     timeout: timedelta,
     suspects: Suspects | None = None,
+    *,
+    within: timedelta,
 ) -> dict[TopicPartition, int]:
     """Makes events and roll-ups hold exactly what the committed ranges hold.
 
     The last committed range of a partition is uncertain: an insert is atomic per ClickHouse
     partition and per table only. Rows that are missing are inserted from the log, and hours whose
-    roll-up differs are computed anew and swapped in. `timeout` is that of an insert.
+    roll-up differs are computed anew and swapped in. `timeout` is that of an insert, and where all of
+    it takes longer than `within` the process ends.
 
     Returns:
         Where to read on in each partition.
     """
+    with deadline(within, "the repair of the last inserts"):
+        return _repaired(log, client, sources, bury, timeout, suspects)
+
+
+def _repaired(
+    log: Log,
+    client: Client,
+    sources: Sequence[TopicPartition],
+    bury: Burial,
+    timeout: timedelta,
+    suspects: Suspects | None,
+) -> dict[TopicPartition, int]:
     if suspects is not None:
         _begin(log, sources, suspects)
     positions = {}

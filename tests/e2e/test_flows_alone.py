@@ -75,6 +75,7 @@ def test_the_flows_deliver_without_a_supervisor(tmp_path, form):
         assert received == sorted(ids + again)
 
 
+@pytest.mark.proof
 def test_a_second_owner_says_who_holds_the_flow_and_exits(tmp_path):
     environment = {**os.environ, "SEALWAX_DATA_DIR": str(tmp_path / "data")}
     ready = tmp_path / "data" / "run" / "dispatch.ready"
@@ -88,5 +89,6 @@ def test_a_second_owner_says_who_holds_the_flow_and_exits(tmp_path):
             timeout=60,
             cwd=ROOT,
         )
+        print(f"\nsecond owner: status {second.returncode}, {second.stderr.strip()}")
         assert second.returncode == 1
         assert str(first.pid) in second.stderr

@@ -56,7 +56,7 @@ class Stored:
         self.bury = Burial(self.log, SOURCES)
 
     def repair(self) -> dict[TopicPartition, int]:
-        return repair(self.log, self.client, SOURCES, self.bury, TIMEOUT)
+        return repair(self.log, self.client, SOURCES, self.bury, TIMEOUT, within=TIMEOUT)
 
     def value(self, query: str) -> Any:
         return self.client.query(query).result_rows[0][0]

@@ -332,7 +332,7 @@ def test_a_query_that_clickhouse_stopped_is_events_that_cannot_be_read(tmp_path)
         asker.rows_of_email("t", "x")
 
 
-_HANGS = """
+_INSERT_HANGS = """
 import time
 from datetime import timedelta
 from connectors.clickhouse.rows import Line, insert
@@ -347,8 +347,33 @@ insert(Hanging(), [Line(record, b"{}")], None, timedelta(seconds=0.3))
 """
 
 
-def test_an_insert_that_hangs_ends_the_process_so_that_the_next_start_repairs_it():
+_REPAIR_HANGS = """
+import time
+from datetime import timedelta
+from connectors.clickhouse.burial import Burial
+from connectors.clickhouse.repair import repair
+from connectors.log.port import Committed, TopicPartition
+
+class Log:
+    def committed(self, group, tp):
+        return Committed(0, "1")
+    def end_offset(self, tp):
+        return 0
+    def scan(self, tp, start, end):
+        return iter(())
+
+class Silent:
+    def query(self, *args, **options):
+        time.sleep(60)
+
+log, sources = Log(), [TopicPartition("email.events", 0)]
+repair(log, Silent(), sources, Burial(log, sources), timedelta(9), within=timedelta(seconds=0.3))
+"""
+
+
+@pytest.mark.parametrize("program", [_INSERT_HANGS, _REPAIR_HANGS], ids=["insert", "repair"])
+def test_an_insert_or_repair_that_hangs_ends_the_process_and_the_next_start_goes_on(program):
     with ends_within(30):
-        run = subprocess.run([sys.executable, "-c", _HANGS], cwd=ROOT, capture_output=True)
+        run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True)
     assert run.returncode == 70
     assert b"hangs" in run.stdout + run.stderr
