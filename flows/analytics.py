@@ -10,7 +10,7 @@ from bytewax.outputs import Sink
 
 from connectors.clickhouse.burial import Burial
 from connectors.clickhouse.io import ClickHouseSink, EventsSource, FlushSource
-from connectors.clickhouse.repair import repair
+from connectors.clickhouse.repair import RepairTimeouts, repair
 from connectors.flow_process import FlowProcess
 from connectors.log.port import TopicPartition
 from connectors.log.retention import Kept
@@ -74,9 +74,8 @@ def flow() -> Dataflow:
         clickhouse.client(),
         sources,
         bury,
-        insert_timeout,
+        RepairTimeouts(insert_timeout, settings.analytics_repair_timeout),
         process.suspects,
-        within=settings.analytics_repair_timeout,
     )
     process.let_go_of(kept(settings), settings.disk_is_low)
     server = AnalyticsServer(settings.analytics_socket, clickhouse.runner)

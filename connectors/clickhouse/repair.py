@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from typing import NamedTuple
 
 import structlog
 from clickhouse_connect.driver.client import Client
@@ -55,28 +56,37 @@ GROUP BY tenant, hour, stream, provider, kind, machine
 logger = structlog.get_logger(__name__)
 
 
+class RepairTimeouts(NamedTuple):
+    """How long a repair may take; then the process ends.
+
+    Attributes:
+        insert: Each insert.
+        whole: All of it.
+    """
+
+    insert: timedelta
+    whole: timedelta
+
+
 def repair(
     log: Log,
     client: Client,
     sources: Sequence[TopicPartition],
     bury: Burial,
-    timeout: timedelta,
+    timeouts: RepairTimeouts,
     suspects: Suspects | None = None,
-    *,
-    within: timedelta,
 ) -> dict[TopicPartition, int]:
     """Makes events and roll-ups hold exactly what the committed ranges hold.
 
     The last committed range of a partition is uncertain: an insert is atomic per ClickHouse
     partition and per table only. Rows that are missing are inserted from the log, and hours whose
-    roll-up differs are computed anew and swapped in. `timeout` is that of an insert, and where all of
-    it takes longer than `within` the process ends.
+    roll-up differs are computed anew and swapped in.
 
     Returns:
         Where to read on in each partition.
     """
-    with deadline(within, "the repair of the last inserts"):
-        return _repaired(log, client, sources, bury, timeout, suspects)
+    with deadline(timeouts.whole, "the repair of the last inserts"):
+        return _repaired(log, client, sources, bury, timeouts.insert, suspects)
 
 
 def _repaired(

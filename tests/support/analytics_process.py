@@ -24,7 +24,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from connectors.clickhouse.burial import GROUP, Burial
 from connectors.clickhouse.io import ClickHouseSink, EventsSource, Flush, FlushSource
 from connectors.clickhouse.rebuild import rebuild
-from connectors.clickhouse.repair import repair
+from connectors.clickhouse.repair import RepairTimeouts, repair
 from connectors.clickhouse.rows import line_of
 from connectors.log import LogSettings, open_log
 from connectors.log.port import Committed, Log, TopicPartition
@@ -56,7 +56,7 @@ class Stored:
         self.bury = Burial(self.log, SOURCES)
 
     def repair(self) -> dict[TopicPartition, int]:
-        return repair(self.log, self.client, SOURCES, self.bury, TIMEOUT, within=TIMEOUT)
+        return repair(self.log, self.client, SOURCES, self.bury, RepairTimeouts(TIMEOUT, TIMEOUT))
 
     def value(self, query: str) -> Any:
         return self.client.query(query).result_rows[0][0]
