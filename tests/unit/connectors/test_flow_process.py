@@ -63,6 +63,7 @@ def test_a_clock_that_goes_back_ends_it_with_75_and_all_that_is_durable_committe
             stdout=subprocess.PIPE,
             text=True,
         )
+        assert "outputs read back" in next_line(process)
         assert next_line(process) == "works"
         clock.move_to(-3_600)
         assert process.wait(20) == 75
