@@ -321,8 +321,9 @@ SETTINGS = (
         "DATABASE_URL",
         kinds.TEXT,
         "",
-        "Where accounts, keys, domains and templates are: `sqlite:///file`. Servers of PostgreSQL "
-        "are not supported yet.",
+        "Where accounts, keys, domains, templates and claims are: `sqlite:////path/to/file`, or "
+        "`postgresql://user:password@host/database?sslmode=verify-full` with the parameters of "
+        "libpq.",
         computed="`sealwax.db` in the data directory",
         secret=True,
     ),

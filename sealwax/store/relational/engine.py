@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
+from math import ceil
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -34,8 +35,9 @@ def make_engine(url_text: str, timeout: timedelta) -> Engine:
 
     Args:
         url_text: Where the database is.
-        timeout: How long a call waits for a connection of the pool, and in SQLite for its lock: a
-            writer holds it for milliseconds, a process that was stopped may hold it longer.
+        timeout: How long a call waits for a connection of the pool, in SQLite for its lock (a
+            writer holds it for milliseconds, a process that was stopped may hold it longer), and
+            for a server to connect and to answer each statement.
 
     Raises:
         ConfigurationError: The URL is neither, or the driver is not installed.
@@ -52,11 +54,29 @@ def make_engine(url_text: str, timeout: timedelta) -> Engine:
     if url.drivername in {"postgres", "postgresql"}:
         url = url.set(drivername="postgresql+psycopg")
     try:
-        return create_engine(url, pool_pre_ping=True, pool_timeout=timeout.total_seconds())
+        return create_engine(
+            url,
+            connect_args=_waits(url, timeout),
+            pool_pre_ping=True,
+            pool_timeout=timeout.total_seconds(),
+        )
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigurationError(
             f"DATABASE_URL names {url.drivername!r}, which is not available here: {error}"
         ) from error
+
+
+def _waits(url: URL, timeout: timedelta) -> dict[str, object]:
+    """Libpq's parameters by which no call waits longer; what the URL says itself stands."""
+    if url.get_backend_name() != "postgresql":
+        return {}
+    timeout_ms = round(timeout.total_seconds() * 1000)
+    waits = {
+        "connect_timeout": max(2, ceil(timeout.total_seconds())),  # libpq takes 1 for 2
+        "tcp_user_timeout": timeout_ms,
+        "options": f"-c statement_timeout={timeout_ms}",
+    }
+    return {name: value for name, value in waits.items() if name not in url.query}
 
 
 def sqlite_file(engine: Engine) -> Path | None:

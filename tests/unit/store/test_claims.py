@@ -1,4 +1,4 @@
-"""Claims on a real SQLite file, written by threads and by processes."""
+"""Claims in a real database, written by threads and by processes."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ from sealwax.policy.idempotency import (
     TakeForRecord,
     Unclaimed,
 )
-from sealwax.store.relational import RelationalSettings, Store, open_store, sqlite_url
+from sealwax.store.relational import open_store
 
 ROOT = Path(__file__).parents[3]
 DAY_MS = 86_400_000
@@ -35,19 +35,10 @@ FIRST, SECOND = Position("email.requested.marketing", 0, 7), Position("t", 3, 9)
 
 
 @pytest.fixture
-def folder(tmp_path):
-    return tmp_path
-
-
-@pytest.fixture
-def store(folder):
-    store = opened(folder)
+def store(settings):
+    store = open_store(settings)
     yield store
     store.close()
-
-
-def opened(folder: Path) -> Store:
-    return open_store(RelationalSettings(sqlite_url(folder / "sealwax.db"), folder / "master.key"))
 
 
 def take(name=KEY, payload=ONE, ids=("a", "b"), keep_ms=DAY_MS) -> Take:
@@ -65,9 +56,9 @@ def test_the_first_appends_and_who_repeats_it_meanwhile_is_told_so(store):
     assert store.look_at_claim(KEY, ONE) == Concurrent()
 
 
-def test_what_was_answered_once_is_answered_again_also_by_another_process(store, folder):
+def test_what_was_answered_once_is_answered_again_also_by_another_process(store, settings):
     store.write_claims([take(), Finish(KEY, ("a", "b"), b'{"data":[]}')])
-    other = opened(folder)
+    other = open_store(settings)
     assert other.write_claims([take(ids=("c", "d"))]) == [Answered(("a", "b"), b'{"data":[]}')]
     assert other.look_at_claim(KEY, ONE) == Answered(("a", "b"), b'{"data":[]}')
     other.close()
@@ -153,11 +144,12 @@ def test_a_key_is_1_to_256_printable_ascii_characters(key, good):
 CLAIM = """
 import sys
 from pathlib import Path
-from tests.unit.store.test_claims import FIRST, KEY, for_record, opened, take
-store = opened(Path(sys.argv[1]))
+from tests.unit.store.test_claims import FIRST, KEY, for_record, take
+from sealwax.store.relational import RelationalSettings, open_store
+store = open_store(RelationalSettings(sys.argv[1], Path(sys.argv[2])))
 print("ready", flush=True)
 sys.stdin.readline()
-me = sys.argv[2]
+me = sys.argv[3]
 for n in range(50):
     (fate,) = store.claim_for_records([for_record(FIRST._replace(offset=int(me)), name=f"id:{n}")])
     (taken,) = store.write_claims([take(name=f"idem:{n}", ids=(me,))])
@@ -165,10 +157,10 @@ for n in range(50):
 """
 
 
-def test_of_processes_that_claim_the_same_at_once_one_gets_each(store, folder):
+def test_of_processes_that_claim_the_same_at_once_one_gets_each(store, settings):
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", CLAIM, str(folder), str(n)],
+            [sys.executable, "-c", CLAIM, settings.url, settings.master_key_file, str(n)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
         )
         for n in range(3)

@@ -22,20 +22,19 @@ ROOT = Path(__file__).parents[3]
 OPEN = """
 import sys
 from pathlib import Path
-from sealwax.store.relational import RelationalSettings, open_store, sqlite_url
-folder = Path(sys.argv[1])
+from sealwax.store.relational import RelationalSettings, open_store
 print("ready", flush=True)
 sys.stdin.readline()
-store = open_store(RelationalSettings(sqlite_url(folder / "sealwax.db"), folder / "master.key"))
+store = open_store(RelationalSettings(sys.argv[1], Path(sys.argv[2])))
 assert len(store.tenants()) == 1
-key = store.create_key("default", sys.argv[2])
+key = store.create_key("default", sys.argv[3])
 assert store.tenant_of_key(key.key)
 print(key.key, flush=True)
 """
 
 
 @pytest.fixture
-def settings(tmp_path):
+def sqlite(tmp_path):
     return RelationalSettings(sqlite_url(tmp_path / "sealwax.db"), tmp_path / "master.key")
 
 
@@ -52,10 +51,10 @@ def test_the_newest_migration_is_the_one_that_a_start_looks_for():
     assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
 
 
-def test_processes_that_start_together_share_one_database_one_key_and_one_tenant(tmp_path):
+def test_processes_that_start_together_share_one_database_one_key_and_one_tenant(settings):
     started = [
         subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", OPEN, str(tmp_path), f"key{n}"],
+            [sys.executable, "-W", "error", "-c", OPEN, settings.url, settings.master_key_file, f"key{n}"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
         )
         for n in range(6)
@@ -69,18 +68,16 @@ def test_processes_that_start_together_share_one_database_one_key_and_one_tenant
         process.stdin.flush()
     keys = [process.communicate(timeout=60)[0].strip() for process in started]
     assert [process.returncode for process in started] == [0] * 6
-    store = open_store(
-        RelationalSettings(sqlite_url(tmp_path / "sealwax.db"), tmp_path / "master.key")
-    )
+    store = open_store(settings)
     assert len(store.tenants()) == 1
     assert all(store.tenant_of_key(key) for key in keys)
     store.close()
 
 
-def test_a_start_that_is_killed_leaves_nothing_that_stops_the_next(tmp_path):
+def test_a_start_that_is_killed_leaves_nothing_that_stops_the_next(settings):
     for after_s in (0.0, 0.02, 0.04, 0.06, 0.08, 0.12, 0.16, 0.25):
         process = subprocess.Popen(
-            [sys.executable, "-c", OPEN, str(tmp_path), "key"],
+            [sys.executable, "-c", OPEN, settings.url, settings.master_key_file, "key"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
         )  # fmt: skip
         assert process.stdout
@@ -92,15 +89,13 @@ def test_a_start_that_is_killed_leaves_nothing_that_stops_the_next(tmp_path):
             process.wait(after_s)
         process.kill()
         process.communicate(timeout=30)
-    store = open_store(
-        RelationalSettings(sqlite_url(tmp_path / "sealwax.db"), tmp_path / "master.key")
-    )
+    store = open_store(settings)
     assert [tenant.id for tenant in store.tenants()] == ["default"]
     store.close()
 
 
-def test_readers_do_not_wait_for_a_writer(settings, tmp_path):
-    store = open_store(settings)
+def test_readers_do_not_wait_for_a_writer(sqlite, tmp_path):
+    store = open_store(sqlite)
     key = store.create_key("default", "a").key
     other = sqlite3.connect(tmp_path / "sealwax.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -109,8 +104,8 @@ def test_readers_do_not_wait_for_a_writer(settings, tmp_path):
     store.close()
 
 
-def test_nobody_else_may_read_the_files(settings, tmp_path):
-    store = open_store(settings)
+def test_nobody_else_may_read_the_files(sqlite, tmp_path):
+    store = open_store(sqlite)
     store.create_key("default", "a")
     modes = {path.name: path.stat().st_mode & 0o077 for path in tmp_path.iterdir()}
     assert {"sealwax.db", "sealwax.db-wal", "master.key"} <= set(modes)
@@ -133,19 +128,19 @@ def test_another_master_key_is_refused(settings):
         open_store(settings)
 
 
-def test_a_database_of_a_newer_version_is_refused(settings, tmp_path):
-    open_store(settings).close()
+def test_a_database_of_a_newer_version_is_refused(sqlite, tmp_path):
+    open_store(sqlite).close()
     with sqlite3.connect(tmp_path / "sealwax.db") as other:
         other.execute("UPDATE alembic_version SET version_num = '9999'")
     other.close()
     with pytest.raises(ConfigurationError, match="newer than this sealwax"):
-        open_store(settings)
+        open_store(sqlite)
 
 
-def test_a_file_that_is_no_database_is_refused_unchanged(settings, tmp_path):
+def test_a_file_that_is_no_database_is_refused_unchanged(sqlite, tmp_path):
     (tmp_path / "sealwax.db").write_text("no database " * 1000)
     with pytest.raises(ConfigurationError, match="cannot open the database"):
-        open_store(settings)
+        open_store(sqlite)
     assert (tmp_path / "sealwax.db").read_text().startswith("no database")
 
 
@@ -175,8 +170,8 @@ def test_a_password_is_in_no_error(tmp_path):
     assert "hunter2" not in str(error.value)
 
 
-def test_a_database_that_went_away_is_an_error_of_the_store(settings, tmp_path):
-    store = open_store(settings)
+def test_a_database_that_went_away_is_an_error_of_the_store(sqlite, tmp_path):
+    store = open_store(sqlite)
     with sqlite3.connect(tmp_path / "sealwax.db") as other:
         other.execute("DROP TABLE api_key")
     other.close()
