@@ -27,6 +27,7 @@ Row = Mapping[str, Any]
 WITH_ROWS = (EVENTS, *RETRY, DEAD)
 # Of a ready or retry record: whose message it is, for whoever may not read its value.
 _MESSAGE = "message"
+_MOST_INDEX = 0xFFFF  # what the column holds
 
 
 def partition_of(key: bytes, partitions: int) -> int:
@@ -125,6 +126,8 @@ def failed_row(record: Record, reason: str, detail: str, *, at_ms: int) -> bytes
         tenant_id, email_id, rcpt_index, rcpt = named.decode().split("/", 3)
         index, elapsed_ms = int(rcpt_index), at_ms - accepted_at_ms(email_id)
     except ValueError:
+        return b""
+    if not 0 <= index <= _MOST_INDEX:
         return b""
     row = {
         "tenant": tenant_id,

@@ -107,8 +107,21 @@ def test_a_message_that_cannot_be_processed_has_an_end_in_its_timeline(settling,
     assert list(settling.log.scan(TopicPartition(topics.EVENTS, 0), 0, 9)) == []
 
 
+OUT_OF_RANGE = [
+    f"t/{delivery().email_id}/{index}/a@b.test".encode() for index in ("-1", "65536", "9" * 30)
+]
+
+
 @pytest.mark.parametrize(
-    "named", [b"", b"t/e/0", b"t/no id/0/a@b.test", b"\xff/e/0/a", b"t/e/%s/a" % (b"9" * 5_000)]
+    "named",
+    [
+        b"",
+        b"t/e/0",
+        b"t/no id/0/a@b.test",
+        b"\xff/e/0/a",
+        b"t/e/%s/a" % (b"9" * 5_000),
+        *OUT_OF_RANGE,
+    ],
 )
 def test_a_record_that_says_not_whose_it_is_is_put_aside_without_a_row(settling, named):
     reading(settling)([item(0, b"no delivery", headers=(("message", named),))])
