@@ -22,7 +22,7 @@ def running_postgres() -> Iterator[str]:
     """The URL of a server on a Unix socket, which runs until the block ends."""
     # Not below pytest's folders: their path is too long for a socket, and closed to other users.
     # ClickHouse in this process moves Python's folder for temporary files there, so it is named.
-    with tempfile.TemporaryDirectory(prefix="postgres-", dir="/tmp") as name:  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="postgres-", dir="/tmp") as name:
         folder = Path(name)
         programs, user = _programs(folder)
         data = str(folder / "data")
