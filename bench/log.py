@@ -143,7 +143,7 @@ def _write(folder: Path, count: int, results: "Queue[list[float]]") -> None:
 def writers(folder: Path) -> None:
     """Processes that append to one topic, each waiting for each record."""
     spawn = get_context("spawn")
-    for number in (1, 2, 4):
+    for number in (1, 2, 3, 4):
         fresh(folder).close()
         results: Queue[list[float]] = spawn.Queue()
         processes = [

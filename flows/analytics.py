@@ -49,12 +49,13 @@ def build(ports: Ports) -> Dataflow:
 
 
 def kept(settings: Settings) -> dict[str, Kept]:
-    """How long events, dead records and their bodies are kept, by topic."""
+    """How long events, dead records, their bodies and control records are kept, by topic."""
     flows = ("render", "dispatch")
     return {
         topics.EVENTS: Kept((NAME,), read_back=flows, least_ms=settings.events_kept_ms),
         topics.DEAD: Kept((NAME,), read_back=flows, least_ms=settings.dead_kept_ms),
         topics.BODY: Kept(named_by=topics.DEAD),
+        topics.CONTROL: Kept(compacted=True),
     }
 
 

@@ -59,6 +59,7 @@ def _buried(log: Log, sources: Sequence[TopicPartition]) -> set[Position]:
             read = read_dead(record)
         except UnreadableRecordError:
             continue
-        if read.flow == GROUP and read.source.offset >= firsts.get(read.source.topic, 1 << 63):
+        topic, _, offset = read.source
+        if read.flow == GROUP and topic in firsts and offset >= firsts[topic]:
             found.add(read.source)
     return found

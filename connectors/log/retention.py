@@ -1,4 +1,4 @@
-"""Retention (R5): what every reader is past is let go of."""
+"""Retention (R5): what every reader is past, or a later record supersedes, is let go of."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +13,7 @@ from sealwax import clock
 # Nothing is urgent while there is room: whole segments go, and a segment is worth minutes.
 _EVERY_S = 60.0
 _LOOK_EVERY_S = 2.0
+_COMPACT_EVERY_S = 3_600.0  # it reads the whole topic, twice
 # What is named is appended before the record that names it, and never so long before.
 _NAMED_WITHIN_MS = 86_400_000
 
@@ -30,6 +31,7 @@ class Kept:
         least_ms: How long a record stays whatever its readers say, from its append.
         named_by: A topic whose records name these: one stays while a record of that topic may name
             it.
+        compacted: The last record of each key stays for ever, and no other; the rest says nothing.
     """
 
     sources: Sequence[str] = ()
@@ -37,6 +39,7 @@ class Kept:
     read_back_whole: Sequence[str] = ()
     least_ms: int = 0
     named_by: str = ""
+    compacted: bool = False
 
     def groups(self, number: int, partitions: int) -> list[str]:
         """The groups whose positions bound partition `number` of a topic."""
@@ -127,20 +130,33 @@ class Retention:
         """Deletes what may go now."""
         self._before()
         for topic, kept in self._kept.items():
-            for number in self._numbers:
-                tp = TopicPartition(topic, number)
-                below = bound(self._log, tp, kept)
-                if below > self._log.start_offset(tp):
-                    self._log.delete_before(tp, below)
+            if not kept.compacted:
+                self._delete(topic, kept)
+
+    def compact(self) -> None:
+        """Drops the superseded records of compacted topics."""
+        for topic, kept in self._kept.items():
+            if kept.compacted:
+                self._log.compact(topic)
+
+    def _delete(self, topic: str, kept: Kept) -> None:
+        for number in self._numbers:
+            tp = TopicPartition(topic, number)
+            below = bound(self._log, tp, kept)
+            if below > self._log.start_offset(tp):
+                self._log.delete_before(tp, below)
 
     def _run(self) -> None:
-        ran_at = clock.monotonic()
+        ran_at, compacted_at = clock.monotonic(), float("-inf")
         while not self._ended.wait(_LOOK_EVERY_S):
             try:
                 is_time = clock.monotonic() - ran_at >= _EVERY_S or self._in_need()
                 if is_time and self._clock_trusted():
                     self.run_once()
                     ran_at = clock.monotonic()
+                if clock.monotonic() - compacted_at >= _COMPACT_EVERY_S:
+                    self.compact()
+                    compacted_at = clock.monotonic()
             except Exception:
                 # The log is away or full: what may go goes a round later.
                 logger.exception("retention failed, tried again")

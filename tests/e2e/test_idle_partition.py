@@ -6,14 +6,13 @@ settled to its end; what other sources write to the same events goes on. 100,000
 """
 
 import signal
-import time
 from pathlib import Path
 
 import orjson
 import pytest
 
-from connectors.log.port import Entry
-from connectors.log.settle import source_header
+from connectors.log.port import Entry, TopicPartition
+from connectors.log.settle import decode_mark, source_header
 from sealwax.model import topics
 from sealwax.model.delivery import Position
 from tests.support.log_view import opened, partitions
@@ -39,6 +38,17 @@ def append_events(data_dir: Path, count: int) -> None:
                 source = Position(topics.REQUESTED[0], number, next(offsets))
                 entries.append(Entry(number, b"k", b"", (("src", source_header(source, 0)),)))
             log.append_wait(topics.EVENTS, entries)
+
+
+def behind(data_dir: Path) -> int:
+    """How far the committed marks of dispatch stand behind the events, at most."""
+    with opened(data_dir) as log:
+        distances = []
+        for tp in partitions(log, *topics.READY, *topics.RETRY):
+            committed = log.committed("dispatch", tp)
+            marked = decode_mark(committed.metadata)[0] if committed else 0
+            distances.append(log.end_offset(TopicPartition(topics.EVENTS, tp.partition)) - marked)
+    return max(distances)
 
 
 def read_back(platform: Platform) -> list[int]:
@@ -71,7 +81,7 @@ def test_an_idle_partition_reads_few_of_a_million_events_of_others_back(tmp_path
             (held,) = platform.send([mail])
             platform.wait_for_step(held, "deferred")
             append_events(platform.data_dir, count)
-            time.sleep(2)  # marks follow every half second
+            wait_until(lambda: behind(platform.data_dir) < _MOST, 30, "the marks to follow")
             restart_dispatch(platform)
             (sent,) = platform.send([{**mail, "to": "ada@now.test"}])
             platform.wait_for_step(sent, "delivered")

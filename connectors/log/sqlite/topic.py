@@ -50,9 +50,7 @@ class TopicFolder:
         ConfigurationError: Another version of sealwax made it.
     """
 
-    def __init__(
-        self, directory: Path, topic: str, lock_timeout: timedelta = timedelta(seconds=30)
-    ) -> None:
+    def __init__(self, directory: Path, topic: str, lock_timeout: timedelta) -> None:
         self._lock_timeout = lock_timeout
         self.topic = topic
         self.path = directory / topic

@@ -191,3 +191,18 @@ class _Stamped:
     def scan(self, tp: TopicPartition, start: int, end: int):
         for n in range(start, end):
             yield Record(tp.topic, tp.partition, n, b"", b"", (), self._stamps[n])
+
+
+def test_a_compacted_topic_is_compacted_at_once_and_the_last_of_each_key_stays(log):
+    for value in (b"old", b"new"):
+        log.append_wait(topics.CONTROL, [Entry(0, b"k", value)])
+    retention = Retention(log, [0], {topics.CONTROL: Kept(compacted=True)}, bool, bool)
+    control = TopicPartition(topics.CONTROL, 0)
+
+    def held() -> list[bytes | None]:
+        return [record.value for record in log.scan(control, 0, log.end_offset(control))]
+
+    assert held() == [b"old", b"new"]
+    retention.start()
+    wait_until(lambda: held() == [b"new"], 10, "the compaction")
+    retention.close()

@@ -30,6 +30,9 @@ def open_small(directory: Path, segment_bytes: int = 256 * 1024) -> Log:
     return log
 
 
+TIMEOUT = timedelta(seconds=5)
+
+
 @pytest.fixture
 def log(tmp_path):
     made = open_small(tmp_path)
@@ -159,7 +162,7 @@ def test_compaction_merges_segments_and_gives_their_room_back(log, tmp_path):
 def test_who_stood_on_a_segment_that_was_merged_goes_on_in_the_merged_one(log, tmp_path):
     fill(log, 400, 3_000, COMPACTED)
     fill(log, 400, 3_000, COMPACTED)
-    shelf = Shelf(TopicFolder(tmp_path, COMPACTED))
+    shelf = Shelf(TopicFolder(tmp_path, COMPACTED, TIMEOUT))
     oldest = shelf.holding(1, 0)
     for _ in range(3):
         log.compact(COMPACTED)
@@ -208,8 +211,8 @@ def test_what_a_compaction_left_behind_is_not_read_twice(log, tmp_path):
 def test_a_record_of_a_dead_process_is_seen_although_it_rang_no_bell(log, tmp_path):
     reader = log.reader(TP, 0)
     assert reader.read(10, MB) == []
-    marks = TopicFolder(tmp_path, TOPIC).marks
-    with locked(tmp_path / TOPIC / "append.lock", timedelta(seconds=5)):
+    marks = TopicFolder(tmp_path, TOPIC, TIMEOUT).marks
+    with locked(tmp_path / TOPIC / "append.lock", TIMEOUT):
         marks.begin_commit()  # what a process leaves that is killed within its commit
         (name,) = list_segments(tmp_path / TOPIC)
         other = open_small(tmp_path / "other")
