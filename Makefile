@@ -10,6 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TOOLS ?= target/tools
 CARGO_DENY := 0.20.2
+KAFKA := target/kafka/.libs
 # The first that is 3.11 or newer; PYTHON=... chooses another one.
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell $(p) -c \
   'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && command -v $(p))))
@@ -38,7 +39,7 @@ echo "Installing $(1)"; apt-get update -qq </dev/null; \
 endef
 HAVE_POSTFIX := PATH=$$PATH:/usr/sbin command -v postfix >/dev/null
 
-.PHONY: help build up sink test soak test-rust test-python check audit bench fmt docs clean postfix compiler
+.PHONY: help build up sink kafka test soak test-rust test-python check audit bench fmt docs clean postfix compiler java
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -53,6 +54,9 @@ up: build ## Start the platform (settings from the environment)
 sink: build ## An SMTP server that takes and prints all mail, on 127.0.0.1:2525
 	@exec $(BIN)/python -m tests.support.mail_sink --dir sink-data $(ARGS)
 
+kafka: build $(KAFKA) ## A Kafka broker on 127.0.0.1:9092, for trying out
+	@exec $(BIN)/python -m tests.support.kafka $(ARGS)
+
 test: test-rust test-python ## All tests
 
 check: build ## Style, types, lints, layers, generated documents
@@ -66,7 +70,7 @@ check: build ## Style, types, lints, layers, generated documents
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets $(CARGO_PROFILE) -- -D warnings
 
-soak: build postfix ## The proofs of nothing lost in full, half an hour; each prints its counts
+soak: build postfix $(KAFKA) ## The proofs of nothing lost in full, half an hour; each prints its counts
 	$(BIN)/pytest --soak -m proof -rP $(ARGS)
 
 audit: build $(TOOLS)/bin/cargo-deny ## Licences, sources and bans of what we depend on
@@ -95,7 +99,7 @@ clean: ## Remove what was built; data directories stay
 test-rust: build
 	cargo test $(CARGO_PROFILE) -p sealwax-engine
 
-test-python: build postfix
+test-python: build postfix $(KAFKA)
 	$(BIN)/pytest $(ARGS)
 
 # Postfix is a test's peer only: nothing may start it, and no configuration of ours stays behind.
@@ -109,6 +113,17 @@ postfix:
 	  $(call install,postfix); \
 	fi
 	$(call need,postfix,$(HAVE_POSTFIX))
+
+# The jars of a broker and of its tools; a version of its own in deploy/kafka/pom.xml.
+$(KAFKA): deploy/kafka/pom.xml | java
+	@echo "Fetching Kafka"; rm -rf target/kafka
+	@mvn -B -q -f deploy/kafka/pom.xml dependency:copy-dependencies \
+	  -DoutputDirectory=$(CURDIR)/target/kafka/libs -DincludeScope=runtime
+	@touch $@
+
+# Kafka 4 runs on Java 17 and later.
+java:
+	$(call need,default-jre-headless maven,command -v java && command -v mvn)
 
 compiler:
 	$(call need,build-essential,command -v cc)

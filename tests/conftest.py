@@ -1,8 +1,11 @@
 """Options of the suite."""
 
 import signal
+from collections.abc import Iterator
 
 import pytest
+
+from tests.support.kafka import Cluster, running_kafka
 
 
 def pytest_configure() -> None:
@@ -23,3 +26,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def soak(request: pytest.FixtureRequest) -> bool:
     """Whether the proofs run in full."""
     return bool(request.config.getoption("--soak"))
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Cluster]:
+    """One Kafka broker for the whole run; each test has topics and groups of its own names."""
+    with running_kafka() as cluster:
+        yield cluster

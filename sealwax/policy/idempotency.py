@@ -135,7 +135,8 @@ def look(found: Claim | None, payload_hash: bytes, now_ms: int) -> Looked:
         return OtherPayload()
     if found.state is State.DONE:
         return Answered(found.email_ids, found.answer)
-    if 0 <= now_ms - found.claimed_at_ms < CONCURRENT_MS:
+    # Before the claim, too: the clocks of two processes differ, and one waits for the other's lock.
+    if abs(now_ms - found.claimed_at_ms) < CONCURRENT_MS:
         return Concurrent()
     return Unclaimed()
 

@@ -11,6 +11,7 @@ from sealwax.policy.idempotency import (
     Adopt,
     Answered,
     Append,
+    Concurrent,
     Duplicate,
     Finish,
     GiveUp,
@@ -185,3 +186,11 @@ def test_a_producers_record_is_rendered_unless_its_key_was_used_within_its_life(
         fresh = record.stamp_ms >= owner_ms + KEEP_MS
         assert (record.position in world.mails) == fresh
         owner_ms = record.stamp_ms if fresh else owner_ms
+
+
+@given(st.integers(-9_999, 9_999))
+def test_who_claims_within_ten_seconds_is_told_so_whichever_clock_was_read_first(later_ms):
+    taken = Take(KEY, b"", ("a",), KEEP_MS)
+    now_ms = 1_700_000_000_000
+    _, claim = take(None, taken, now_ms)
+    assert take(claim, taken, now_ms + later_ms) == (Concurrent(), claim)
