@@ -37,8 +37,8 @@ def record_of(message: Message, topic: str) -> Record:
         topic,
         message.partition() or 0,
         message.offset() or 0,
-        cast("bytes | None", message.key()),  # the types allow for deserializers
-        cast("bytes | None", message.value()),
+        message.key(),
+        message.value(),
         tuple((name, value or b"") for name, value in headers) if headers else (),
         stamp_ms,
     )

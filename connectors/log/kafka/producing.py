@@ -112,10 +112,8 @@ class Appends:
         with self._lock:
             if self._closed:
                 return LogClosedError("the log is closed")
-            if (
-                self._pending_bytes
-                and self._pending_bytes + size > self._settings.max_pending_bytes
-            ):
+            pending_bytes = self._pending_bytes + size
+            if self._pending_bytes and pending_bytes > self._settings.max_pending_bytes:
                 return LogAwayError("Kafka is away or slow: too much waits to be stored")
             self._pending_bytes = pending_bytes
         return None
