@@ -10,6 +10,7 @@ from bytewax.outputs import Sink
 
 from connectors.clickhouse.burial import Burial
 from connectors.clickhouse.io import ClickHouseSink, EventsSource, FlushSource
+from connectors.clickhouse.ranges import fences_of
 from connectors.clickhouse.repair import RepairTimeouts, repair
 from connectors.flow_process import FlowProcess
 from connectors.log.port import TopicPartition
@@ -62,7 +63,7 @@ def kept(settings: Settings) -> dict[str, Kept]:
 def flow() -> Dataflow:
     """The flow as `python -m bytewax.run flows.analytics` runs it."""
     settings = config.start(NAME)
-    process = FlowProcess(NAME, settings.data_dir, settings.log)
+    process = FlowProcess(NAME, settings.data_dir, settings.log, settings.session)
     clickhouse = EmbeddedClickHouse(
         settings.analytics_dir, query_timeout=settings.analytics_query_timeout
     )
@@ -70,13 +71,15 @@ def flow() -> Dataflow:
 
     sources = [TopicPartition(topic, n) for topic in WITH_ROWS for n in process.numbers]
     bury = Burial(process.log, sources)
+    fences = fences_of(process.log, sources)
     positions = repair(
         process.log,
         clickhouse.client(),
         sources,
         bury,
         RepairTimeouts(insert_timeout, settings.analytics_repair_timeout),
-        process.suspects,
+        fences,
+        suspects=process.suspects,
     )
     process.let_go_of(kept(settings), settings.disk_is_low)
     server = AnalyticsServer(settings.analytics_socket, clickhouse.runner)
@@ -86,7 +89,7 @@ def flow() -> Dataflow:
             events=EventsSource(process.log, positions, process, process.suspects),
             flushes=FlushSource(process),
             clickhouse=ClickHouseSink(
-                process.log, clickhouse.client, bury, insert_timeout, process.suspects
+                process.log, clickhouse.client, bury, insert_timeout, fences, process.suspects
             ),
         )
     )

@@ -16,6 +16,7 @@ from clickhouse_connect.driver.client import Client
 from typing_extensions import override
 
 from connectors.clickhouse.burial import GROUP
+from connectors.clickhouse.ranges import FencesOf, Range
 from connectors.clickhouse.rows import Bury, Line, insert, line_of, position_of
 from connectors.log.port import Committed, Log, Record, TopicPartition
 from connectors.log.source import Lifecycle, partition_name
@@ -164,12 +165,14 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
         bury: Bury,
         timeout: timedelta,
         suspects: Suspects | None,
+        fences: FencesOf,
     ) -> None:
         self._log = log
         self._client = client
         self._bury = bury
         self._timeout = timeout
         self._suspects = suspects
+        self._fences = fences
         self._lines: list[Line] = []
         self._bytes = 0
         self._since = 0.0
@@ -195,6 +198,8 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
         tp = TopicPartition(record.topic, record.partition)
         first, _ = self._ranges.get(tp, (record.offset, 0))
         self._ranges[tp] = (first, record.offset)
+        if not self._fences[tp].admits(record):
+            return
         line = line_of(record, self._bury, self._suspects)
         if line is not None:
             self._lines.append(line)
@@ -210,10 +215,15 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
         """
         lines, ranges, stored = self._lines, self._ranges, self._stored
         self._lines, self._bytes, self._ranges, self._stored = [], 0, {}, {}
-        positions = {tp: Committed(a, str(b)) for tp, (a, b) in ranges.items()}
+        positions = {
+            tp: Range(a, b, self._fences[tp].before(a)).committed() for tp, (a, b) in ranges.items()
+        }
         self._log.commit(GROUP, positions, durable=True)
         insert(self._client, lines, self._bury, self._timeout)
-        self._stored = {**stored, **{tp: Committed(b + 1) for tp, (_, b) in ranges.items()}}
+        self._stored = stored | {
+            tp: Range(b + 1, None, self._fences[tp].before(b + 1)).committed()
+            for tp, (_, b) in ranges.items()
+        }
         if self._suspects is not None and self._suspects.careful:
             self._settle()
             for tp, (_, last) in ranges.items():
@@ -247,16 +257,18 @@ class ClickHouseSink(DynamicSink[Item]):
         client: Callable[[], Client],
         bury: Bury,
         timeout: timedelta,
+        fences: FencesOf,
         suspects: Suspects | None = None,
     ) -> None:
         self._log = log
         self._client = client
         self._bury = bury
         self._timeout = timeout
+        self._fences = fences
         self._suspects = suspects
 
     @override
     def build(self, step_id: str, worker_index: int, worker_count: int) -> _ClickHousePartition:
         return _ClickHousePartition(
-            self._log, self._client(), self._bury, self._timeout, self._suspects
+            self._log, self._client(), self._bury, self._timeout, self._suspects, self._fences
         )

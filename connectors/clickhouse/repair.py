@@ -10,8 +10,9 @@ from clickhouse_connect.driver.client import Client
 
 from connectors.clickhouse.burial import GROUP, Burial
 from connectors.clickhouse.deadline import deadline
+from connectors.clickhouse.ranges import FencesOf, Range, range_of
 from connectors.clickhouse.rows import insert, line_of, position_of
-from connectors.log.port import Committed, Log, Record, TopicPartition
+from connectors.log.port import Log, Record, TopicPartition
 from connectors.log.suspects import Suspects
 
 _HOUR_S = 3600
@@ -68,12 +69,14 @@ class RepairTimeouts(NamedTuple):
     whole: timedelta
 
 
-def repair(
+def repair(  # noqa: PLR0913 - what a start has at hand
     log: Log,
     client: Client,
     sources: Sequence[TopicPartition],
     bury: Burial,
     timeouts: RepairTimeouts,
+    fences: FencesOf,
+    *,
     suspects: Suspects | None = None,
 ) -> dict[TopicPartition, int]:
     """Makes events and roll-ups hold exactly what the committed ranges hold.
@@ -86,33 +89,36 @@ def repair(
         Where to read on in each partition.
     """
     with deadline(timeouts.whole, "the repair of the last inserts"):
-        return _repaired(log, client, sources, bury, timeouts.insert, suspects)
+        return _repaired(log, client, sources, bury, timeouts.insert, fences, suspects=suspects)
 
 
-def _repaired(
+def _repaired(  # noqa: PLR0913
     log: Log,
     client: Client,
     sources: Sequence[TopicPartition],
     bury: Burial,
     timeout: timedelta,
+    fences: FencesOf,
+    *,
     suspects: Suspects | None,
 ) -> dict[TopicPartition, int]:
     if suspects is not None:
         _begin(log, sources, suspects)
     positions = {}
     hours: set[int] = set()
+    committed, starts = log.committed_all(GROUP, sources), log.start_offsets(sources)
     for tp in sources:
-        committed = log.committed(GROUP, tp)
-        if committed is None or not committed.metadata:
-            positions[tp] = committed.offset if committed else log.start_offset(tp)
+        at = committed[tp]
+        first, last, _ = range_of(at) if at else Range(starts[tp], None)
+        if last is None:
+            positions[tp] = first
             continue
-        first, last = committed.offset, int(committed.metadata)
         bounds = {"topic": tp.topic, "partition": tp.partition, "first": first, "last": last}
         stored = {row[0] for row in client.query(_STORED, parameters=bounds).result_rows}
         missing = [
             record
             for record in log.scan(tp, first, last + 1)
-            if record.offset not in stored and not bury.stands(record)
+            if fences[tp].admits(record) and record.offset not in stored and not bury.stands(record)
         ]
         if missing:
             logger.info("records of the last insert have no row", tp=tp, records=len(missing))
@@ -124,16 +130,18 @@ def _repaired(
     if hours:
         _repair_roll_up(client, sorted(hours))
     # What is certain now need not be looked at again, and what was buried is buried once.
-    log.commit(GROUP, {tp: Committed(at) for tp, at in positions.items()}, durable=True)
+    certain = {tp: Range(at, None, fences[tp].before(at)) for tp, at in positions.items()}
+    log.commit(GROUP, {tp: one.committed() for tp, one in certain.items()}, durable=True)
     return positions
 
 
 def _begin(log: Log, sources: Sequence[TopicPartition], suspects: Suspects) -> None:
     """What an uncertain range holds is not settled."""
-    committed = {tp: log.committed(GROUP, tp) for tp in sources}
+    starts = log.start_offsets(sources)
+    committed = log.committed_all(GROUP, sources)
     suspects.begin(
-        {tp: at.offset if at else log.start_offset(tp) for tp, at in committed.items()},
-        {tp: log.end_offset(tp) for tp in sources},
+        {tp: at.offset if at else starts[tp] for tp, at in committed.items()},
+        log.end_offsets(sources),
     )
 
 

@@ -112,6 +112,11 @@ class Log(Protocol):
         """All records with start <= offset < end, in order; blocks as long as it takes."""
         ...
 
+    def scan_all(self, ranges: Mapping[TopicPartition, tuple[int, int]]) -> Iterator[Record]:
+        """`scan` of many partitions; each one's records in order, partitions in any."""
+        for tp, (start, end) in ranges.items():
+            yield from self.scan(tp, start, end)
+
     def start_offset(self, tp: TopicPartition) -> int:
         """The lowest offset that may still be read."""
         ...

@@ -24,6 +24,7 @@ _RATE_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000}
 # What may come at once after a pause: as much as a tenth of a second allows. With less, a rate
 # above 10/s would lose the slots that pass between two looks at the clock.
 _BURST_MS = 100
+_NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,40}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}", re.ASCII)
 
 
@@ -63,10 +64,12 @@ class Kind:
     parse: Callable[[str], Any]
 
 
-def whole(lowest: int, highest: int) -> Kind:
-    """A whole number within bounds."""
+def whole(lowest: int, highest: int, *, optional: bool = False) -> Kind:
+    """A whole number within bounds; empty is None where `optional`."""
 
-    def parse(text: str) -> int:
+    def parse(text: str) -> int | None:
+        if optional and not text:
+            return None
         if not (text.isascii() and text.isdecimal()):
             raise ValueError
         number: int = _within(int(text), lowest, highest)
@@ -162,6 +165,18 @@ def _path(text: str) -> Path:
     return path
 
 
+def _namespace(text: str) -> str:
+    if text and not _NAMESPACE.fullmatch(text):
+        raise ValueError
+    return text
+
+
+def _file(text: str) -> Path | None:
+    return Path(text).expanduser().absolute() if text else None
+
+
+FILE = Kind("a file", _file)
+NAMESPACE = Kind("up to 40 letters, digits, `.`, `_` or `-`, such as `staging.`", _namespace)
 PATH = Kind("a folder without ? and & in its full path", _path)
 ADDRESS = Kind("host:port, such as 127.0.0.1:8025 or [::1]:8025", _address)
 HOST = Kind("a host name such as mail.example.com", _host)

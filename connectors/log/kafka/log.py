@@ -62,7 +62,7 @@ class KafkaLog(Log):
         self.topics = Topics(settings, self._admin)
         self._groups = Groups(settings, self._admin)
         self._fetchers = Fetchers(settings, self._bounds)
-        self._scans = Scans(settings, self._bounds)
+        self._scans = Scans(settings, self._bounds_of_all)
         self._lock = threading.Lock()
         self._closed = False
 
@@ -108,8 +108,13 @@ class KafkaLog(Log):
 
     @override
     def scan(self, tp: TopicPartition, start: int, end: int) -> Iterator[Record]:
-        self._check(tp)
-        return self._scans.scan(tp, start, end)
+        return self.scan_all({tp: (start, end)})
+
+    @override
+    def scan_all(self, ranges: Mapping[TopicPartition, tuple[int, int]]) -> Iterator[Record]:
+        for tp in ranges:
+            self._check(tp)
+        return self._scans.scan(ranges)
 
     @override
     def start_offset(self, tp: TopicPartition) -> int:
@@ -190,7 +195,13 @@ class KafkaLog(Log):
             raise KeyError(tp)
 
     def _bounds(self, tp: TopicPartition) -> tuple[int, int]:
-        return self.start_offset(tp), self.end_offset(tp)
+        return self._bounds_of_all([tp])[tp]
+
+    def _bounds_of_all(
+        self, tps: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, tuple[int, int]]:
+        starts, ends = self.start_offsets(tps), self.end_offsets(tps)
+        return {tp: (starts[tp], ends[tp]) for tp in tps}
 
     def _offsets(
         self, tps: Iterable[TopicPartition], spec: OffsetSpec
