@@ -42,6 +42,11 @@ def writer_of(raw: bytes) -> Writer | None:
     return Writer(parts[0], int(parts[1]), int(parts[2]))
 
 
+def may_be_fence(record: Record) -> bool:
+    """Whether a record has neither key nor value, as no record has that waits for its time."""
+    return not record.value and record.key is None
+
+
 class Fences:
     """The fences of one partition of the log, as a reader comes by them.
 
@@ -62,7 +67,7 @@ class Fences:
         """Whether a record counts; a fence does not, and what it says holds from then on."""
         if not self._trusted:
             return True
-        if not record.value and record.key is None:
+        if may_be_fence(record):
             fence = _named(record, FENCE)
             if fence is not None:
                 with self._lock:

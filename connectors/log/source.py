@@ -13,6 +13,7 @@ from bytewax.inputs import (
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from typing_extensions import override
 
+from connectors.log.fences import may_be_fence
 from connectors.log.port import Record, TopicPartition
 from connectors.log.settling import Done, Settling, why_lost
 from connectors.log.suspects import Suspects
@@ -104,7 +105,7 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
         if self._suspects is not None:
             self._settle_run(self._suspects)
         while self._buffer and room > len(items):
-            if self._hold_ms and self._is_held(self._buffer[0], now_ms):
+            if self._is_held(self._buffer[0], now_ms):
                 break
             if not self._may_take(self._buffer[0]):
                 break
@@ -137,6 +138,8 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
         A stamp in the future was made before the clock was set back, or follows one that was. Such
         a record waits from when it was read: else all retries would wait for the clock to catch up.
         """
+        if not self._hold_ms or may_be_fence(record):
+            return False
         if record.stamp_ms > now_ms:
             return (clock.monotonic() - self._read_at) * 1000 < self._hold_ms
         return record.stamp_ms > now_ms - self._hold_ms
