@@ -164,7 +164,7 @@ def test_a_record_without_a_value_is_put_aside_and_stays_as_it_was(here, value):
 
 def test_the_stream_of_the_value_must_be_that_of_the_topic(here):
     for stream in ("transactional", None):
-        assert read(here, value=orjson.dumps(GOOD | {"stream": stream}))
+        assert read(here, value=orjson.dumps(GOOD | {"stream": stream})).submission.stream
     value = orjson.dumps(GOOD | {"stream": "marketing"})
     dead = here.put_aside(here.item((("api-key", here.key.encode()),), value), here.intake())
     assert dead.reason == "bad_request"
