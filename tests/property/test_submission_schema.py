@@ -88,18 +88,38 @@ def assert_agreed(value: Any) -> None:
         assert error, f"only the schema refuses it: {problem}"
 
 
-ADDRESSES = ["a@b.test", "A <a@b.test>", '"x, y" <a@b.test>', "<a@b.test>", "a@münchen.test", "a@b", "@", "",
+ADDRESSES: list[Any] = ["a@b.test", "A <a@b.test>", '"x, y" <a@b.test>', "<a@b.test>", "a@münchen.test", "a@b", "@", "",
              "a@b.test\n", "a\t@b.test", "é@b.test", "a@b.test, c@d.test", "x@y", "a@b.test\x85", "aa", "a b.test",
              "n" * 985 + "<a@b.test>", "n" * 989 + "<a@b.test>", "\u2028<a@b.test>", 7, None, {}]  # fmt: skip
-LISTS = [[], [None], [7], ["a@b.test"] * 50, ["a@b.test"] * 51, {"a": "b"}, *([a] for a in ADDRESSES), *(["a@b.test", a] for a in ADDRESSES)]  # fmt: skip
-LINES = ["", "Hi", "Hi\n", "\tHi", "Hi\r\nBcc: x@y.test", "\x7f", "x" * 998, "x" * 999, "\x85", "\u2028", "Größe 😀", "{{name}}", "\0", None, 7, ["x"]]  # fmt: skip
-BODIES = [None, "", "text", "a\0b", "\n", 7, ["x"]]
-DATA = [None, {}, {"a": [1, "x", {}]}, {"a\0": 1}, {"a": "b\0"}, {"a": ["\0"]}, {"a": [{"b": {"c\0": 1}}]}, {"a": {"b": "\0"}},
+LISTS: list[Any] = [[], [None], [7], ["a@b.test"] * 50, ["a@b.test"] * 51, {"a": "b"}, *([a] for a in ADDRESSES), *(["a@b.test", a] for a in ADDRESSES)]  # fmt: skip
+LINES: list[Any] = ["", "Hi", "Hi\n", "\tHi", "Hi\r\nBcc: x@y.test", "\x7f", "x" * 998, "x" * 999, "\x85", "\u2028", "Größe 😀", "{{name}}", "\0", None, 7, ["x"]]  # fmt: skip
+BODIES: list[Any] = [None, "", "text", "a\0b", "\n", 7, ["x"]]
+DATA: list[Any] = [None, {}, {"a": [1, "x", {}]}, {"a\0": 1}, {"a": "b\0"}, {"a": ["\0"]}, {"a": [{"b": {"c\0": 1}}]}, {"a": {"b": "\0"}},
         {"a": 2**63}, {"a": -(2**63)}, [], "{}", 7, {"a": 1e300}, {"": None}]  # fmt: skip
-NAMES = ["X-A", "x-a\n", "subject", "Content-Type", "CONTENT-", "content", "X-Content-", "Sender", "senders", "From", "FROM ", "X A", "X:A", "", "x" * 76, "x" * 77, "DKIM-Signature", "é"]  # fmt: skip
-HEADERS = [None, [], "x", *({name: "b"} for name in NAMES), *({"X-A": line} for line in LINES)]
-IDS = [None, "", "logo", "<logo>", "<logo", "a b", "<>", "x" * 128, "x" * 129, "logo\n", "é", 7, []]
-WRONG = {
+NAMES: list[Any] = ["X-A", "x-a\n", "subject", "Content-Type", "CONTENT-", "content", "X-Content-", "Sender", "senders", "From", "FROM ", "X A", "X:A", "", "x" * 76, "x" * 77, "DKIM-Signature", "é"]  # fmt: skip
+HEADERS: list[Any] = [
+    None,
+    [],
+    "x",
+    *({name: "b"} for name in NAMES),
+    *({"X-A": line} for line in LINES),
+]
+IDS: list[Any] = [
+    None,
+    "",
+    "logo",
+    "<logo>",
+    "<logo",
+    "a b",
+    "<>",
+    "x" * 128,
+    "x" * 129,
+    "logo\n",
+    "é",
+    7,
+    [],
+]
+WRONG: dict[str, list[Any]] = {
     "filename": ["", None, "a\n", "x" * 255, "x" * 256, "é\x9f", "\u2029", 7, []],
     "content": ["", "aGk=", "aGk", "aG\nk=\n", "aGk=\r", "aGk=\r\n", "*", "é", "aG k=", [], [0, 255], [256], [-1], [1.0], [1.5], ["a"], None, 7, {}],
     "content_type": [None, "text/plain", "a/b; c=d", 'a/b;c="d e"', "Multipart/mixed", "a", "", "a/b\n", "a/" + "z" * 253, "a/" + "z" * 254, 7],
@@ -108,8 +128,8 @@ WRONG = {
     "path": [None, "http://x", "", 7],
     "other": [7],
 }  # fmt: skip
-FILE_PART = {"filename": "a.txt", "content": "aGk="}
-ATTACHMENTS = [
+FILE_PART: dict[str, Any] = {"filename": "a.txt", "content": "aGk="}
+ATTACHMENTS: list[Any] = [
     FILE_PART,
     {"filename": "a.txt"},
     {"content": "aGk="},
@@ -117,8 +137,8 @@ ATTACHMENTS = [
     *(FILE_PART | {k: v} for k, values in WRONG.items() for v in values),
     *(FILE_PART | {"content_id": a, "inline_content_id": b} for a in IDS for b in IDS),
 ]
-TAGS = ["a", "a-B_9", "a\n", "", "é", "a b", "x" * 256, "x" * 257, None, 7]
-TEMPLATES = [
+TAGS: list[Any] = ["a", "a-B_9", "a\n", "", "é", "a b", "x" * 256, "x" * 257, None, 7]
+TEMPLATES: list[Any] = [
     None,
     {},
     "welcome",
