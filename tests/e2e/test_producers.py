@@ -21,7 +21,7 @@ from sealwax.model import topics
 from sealwax.store.relational import RelationalSettings, open_store, sqlite_url
 from tests.support.malformed import changed, corpus, drawn
 from tests.support.platform import Platform, running_platform
-from tests.support.produced import Requested, carry
+from tests.support.produced import Requested, carry, produce_with_header_name
 from tests.support.sink import running_sink
 from tests.support.waiting import wait_until
 
@@ -223,9 +223,13 @@ def test_bad_records_of_a_real_client_are_put_aside_and_the_good_ones_among_them
         for n, codec in enumerate(CODECS):
             client.produce(codec, None, fixed[-1], odd_headers(n, key))
         client.flush()
+        with_odd_name = changed(to="nobody@sink.test")
+        produce_with_header_name(kafka, requested.on_broker(TOPIC), b"\xff", with_odd_name)
         assert fixed[-1] in client.refused
         assert all(len(value or b"") > LARGEST // 2 for value in client.refused)
         records = requested.records(TOPIC)
+        (odd,) = [record for record in records if record.value == with_odd_name]
+        client.taken[odd.topic, odd.partition, odd.offset] = (None, with_odd_name, ())
         assert {(r.topic, r.partition, r.offset): (r.key, r.value) for r in records} == {
             place: (k, v) for place, (k, v, _) in client.taken.items()
         }, "what the broker took is in the topic, unchanged"

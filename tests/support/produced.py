@@ -4,15 +4,17 @@ Until the platform runs on Kafka itself, `carry` stands for its log: it puts the
 broker's topics at the same positions into the embedded log, as the Kafka adapter would read them.
 """
 
+import ctypes
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
+import confluent_kafka
+from confluent_kafka import Consumer, Message, TopicPartition
 from confluent_kafka.admin import NewTopic
 
 from connectors.log import LogSettings, open_log
-from connectors.log.port import Entry, Record
+from connectors.log.port import Entry, Headers, Record
 from sealwax.model import topics
 from tests.support.kafka import Cluster, namespace
 
@@ -67,7 +69,6 @@ class Requested:
                 # A message without a value is false.
                 assert message is not None, f"{topic}/{number}: nothing between {read} and {end}"
                 assert not message.error(), message.error()
-                headers: Any = message.headers() or ()
                 found.append(
                     Record(
                         topic=topic,
@@ -75,14 +76,47 @@ class Requested:
                         offset=message.offset() or 0,
                         key=message.key(),
                         value=message.value(),
-                        # Kafka knows headers without a value; the port does not.
-                        headers=tuple((k, v or b"") for k, v in headers),
+                        headers=headers_of(message),
                         stamp_ms=message.timestamp()[1],
                     )
                 )
                 read = found[-1].offset + 1
         consumer.close()
         return found
+
+
+def headers_of(message: Message) -> Headers:
+    """Its headers as the log port has them."""
+    try:
+        headers: Any = message.headers() or ()
+        # Kafka knows headers without a value; the port does not.
+        return tuple((name, value or b"") for name, value in headers)
+    except UnicodeDecodeError:
+        # The name of one is no UTF-8: the client returns a list with a hole, and the error shows
+        # where the list is read. There is no other way to the rest of them.
+        return ()
+
+
+def produce_with_header_name(cluster: Cluster, topic: str, name: bytes, value: bytes) -> None:
+    """Produces to partition 0 what the Python client cannot: a header whose name is any bytes."""
+    (library,) = Path(confluent_kafka.__file__).parents[1].glob("confluent_kafka.libs/librdkafka*")
+    rdkafka = ctypes.CDLL(str(library))
+    for function in ("rd_kafka_conf_new", "rd_kafka_new", "rd_kafka_headers_new"):
+        getattr(rdkafka, function).restype = ctypes.c_void_p
+    pointer, number, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_ssize_t
+    conf = pointer(rdkafka.rd_kafka_conf_new())
+    rdkafka.rd_kafka_conf_set(conf, b"bootstrap.servers", cluster.bootstrap.encode(), None, size(0))
+    producer = pointer(rdkafka.rd_kafka_new(number(0), conf, None, size(0)))
+    headers = pointer(rdkafka.rd_kafka_headers_new(size(1)))
+    rdkafka.rd_kafka_header_add(headers, name, size(len(name)), b"", size(0))
+    # rd_kafka_vtype_t: 1 TOPIC, 3 PARTITION, 4 VALUE, 7 MSGFLAGS (2: copy), 10 HEADERS, 0 END.
+    error = rdkafka.rd_kafka_producev(
+        producer, number(1), topic.encode(), number(3), number(0), number(7), number(2),
+        number(4), value, size(len(value)), number(10), headers, number(0),
+    )  # fmt: skip
+    assert error == 0
+    assert rdkafka.rd_kafka_flush(producer, number(10_000)) == 0
+    rdkafka.rd_kafka_destroy(producer)
 
 
 def carry(records: Iterable[Record], data_dir: Path) -> None:
