@@ -85,6 +85,7 @@ def render_ports(settings: Settings, store: Store, log: Log) -> RenderPorts:
             tenant_of_key=lambda key: getattr(store.tenant_of_key(key), "tenant_id", None),
             incarnation=log.incarnation,
             limits=SubmissionLimits(),
+            trusted_tenant=store.has_tenant if settings.trust_tenant_header else None,
         ),
         once=OncePerRequest(store.claim_for_records, settings.idempotency_keys_kept_ms),
         keyring=Keyring(

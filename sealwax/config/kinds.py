@@ -116,6 +116,12 @@ def word(*words: str) -> Kind:
     return Kind("one of " + ", ".join(words), parse)
 
 
+def _switch(text: str) -> bool:
+    if text.lower() not in {"on", "off"}:
+        raise ValueError
+    return text.lower() == "on"
+
+
 def _bytes(text: str) -> int:
     form = _SIZE.fullmatch(text.upper())
     if form is None:
@@ -186,4 +192,5 @@ ROUTES = Kind(
     "such as example.test=127.0.0.1:2525",
     Routes.parse,
 )
+SWITCH = Kind("on or off", _switch)
 TEXT = Kind("text", str)

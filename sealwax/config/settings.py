@@ -72,6 +72,11 @@ class Settings:
         return _ms(self.values["idempotency_keys_kept"])
 
     @property
+    def trust_tenant_header(self) -> bool:
+        """Whether records of producers may name their tenant without an API key."""
+        return bool(self.values["trust_tenant_header"])
+
+    @property
     def events_kept_ms(self) -> int:
         """How long events stay in the log at least."""
         return _ms(self.values["events_kept"])

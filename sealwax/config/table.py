@@ -90,6 +90,13 @@ SETTINGS = (
         "How long an Idempotency-Key is kept: a request that is repeated within it is sent once.",
     ),
     Setting(
+        "SEALWAX_TRUST_TENANT_HEADER",
+        kinds.SWITCH,
+        "off",
+        "Whether records of producers may name their tenant in the header `tenant` in place of an "
+        "API key. Only where the ACLs of the topics say who may produce.",
+    ),
+    Setting(
         "SEALWAX_CONNECTIONS_PER_SITE",
         kinds.whole(1, 1000),
         "20",
