@@ -12,7 +12,7 @@ from confluent_kafka import TopicPartition as Place
 from typing_extensions import override
 
 from connectors.log.kafka.settings import KafkaSettings
-from connectors.log.port import Reader, Record, TopicPartition
+from connectors.log.port import Headers, Reader, Record, TopicPartition
 from sealwax.errors import LogPositionError
 
 # What all readers of a process may hold fetched, and a reader at least.
@@ -32,16 +32,24 @@ logger = structlog.get_logger(__name__)
 def record_of(message: Message, topic: str) -> Record:
     """A message as a record of the topic that we call so. Kafka's offsets, keys and bytes."""
     _, stamp_ms = message.timestamp()
-    headers = cast("list[tuple[str, bytes | None]] | None", message.headers())
     return Record(
         topic,
         message.partition() or 0,
         message.offset() or 0,
         message.key(),
         message.value(),
-        tuple((name, value or b"") for name, value in headers) if headers else (),
+        _headers_of(message),
         stamp_ms,
     )
+
+
+def _headers_of(message: Message) -> Headers:
+    """Its headers; none of them where a name is no UTF-8, which a foreign producer may write."""
+    try:
+        headers = cast("list[tuple[str, bytes | None]] | None", message.headers())
+        return tuple((name, value or b"") for name, value in headers) if headers else ()
+    except UnicodeDecodeError:
+        return ()
 
 
 class FetchedPartition(Reader):
@@ -88,7 +96,7 @@ class FetchedPartition(Reader):
     def put(self, record: Record) -> bool:
         """Takes a fetched record; whether there is room for more."""
         with self._lock:
-            if record.offset >= self.next:
+            if record.offset >= self.next and self._error is None:
                 self.next = record.offset + 1
                 self._records.append(record)
                 self._bytes += _size(record)
@@ -179,12 +187,22 @@ class Fetcher:
             return
         error = message.error()
         if error is None:
-            if not reader.put(record_of(message, topic)):
-                self._pause(reader)
+            self._put(reader, message)
         elif error.code() == _OUT_OF_RANGE:
             self._find(reader)
         else:
             logger.warning("a partition is not read", tp=tp, error=error.str())
+
+    def _put(self, reader: FetchedPartition, message: Message) -> None:
+        try:
+            has_room = reader.put(record_of(message, reader.tp.topic))
+        except Exception as error:
+            # What cannot be taken is not passed over either.
+            logger.exception("a fetched record was not taken", tp=reader.tp)
+            reader.fail(LogPositionError(f"offset {message.offset()} cannot be read: {error}"))
+            return
+        if not has_room:
+            self._pause(reader)
 
     def _pause(self, reader: FetchedPartition) -> None:
         if not reader.paused:
