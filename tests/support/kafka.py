@@ -188,7 +188,8 @@ def running_kafka(
             brokers.append(Broker(root / f"broker-{n}", own | common | dict(properties), port))
         fresh = not (root / "broker-1" / "data").exists()
         if fresh:
-            cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            # With a bit set, so that the tool does not take it for an option: those begin with `-`.
+            cluster_id = urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
             for broker in brokers:
                 broker.format(cluster_id)
         cluster = Cluster(brokers)
