@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +25,10 @@ MIRROR = "http://deb.debian.org/debian"
 IN_NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 # How pip and cargo reach their registries here; of no use inside are the folders of this machine.
 PASSED = re.compile(r"(PIP|CARGO)_(?!FIND_LINKS|HOME|CONSTRAINT)|.*_(proxy|PROXY)$|SSL_CERT_FILE$")
+# Who signs for the registries here; a package may replace the system's own list.
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+CHROOT = shutil.which("chroot") or "chroot"
+TRUST = ("PIP_CERT", "SSL_CERT_FILE", "CARGO_HTTP_CAINFO")
 PYTHON = (
     "apt-get update -qq && apt-get install -y -qq --no-install-recommends python3 python3-venv "
     ">/dev/null && ln -s python3 /usr/bin/python"
@@ -35,7 +39,9 @@ def steps_of(dockerfile: str) -> list[tuple[str, str]]:
     """Instructions and their arguments, continued lines put together."""
     lines = "\n".join(line for line in dockerfile.splitlines() if not line.startswith("#"))
     joined = re.sub(r"\\\n", " ", lines)
-    return [(word, rest) for word, _, rest in (s.partition(" ") for s in joined.split("\n")) if word]
+    return [
+        (word, rest) for word, _, rest in (s.partition(" ") for s in joined.split("\n")) if word
+    ]
 
 
 class Stage:
@@ -44,12 +50,13 @@ class Stage:
     def __init__(self, root: Path, base: Path, image: str) -> None:
         self.root, self.user, self.folder, self.said = root, "root", "/", dict[str, str]()
         self.environment = {k: v for k, v in os.environ.items() if PASSED.match(k)}
+        self.environment |= dict.fromkeys(TRUST, "/etc/ca-of-this-machine")
         self.environment |= {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/tmp"}
         subprocess.run(["cp", "-a", "--reflink=auto", base, root], check=True)
         for path in ("etc/resolv.conf", "etc/hosts", "etc/pip.conf"):
             if Path("/", path).exists():
                 shutil.copy(Path("/", path), root / path)
-        shutil.copytree("/etc/ssl/certs", root / "etc/ssl/certs", dirs_exist_ok=True)
+        shutil.copy(CERTIFICATES, root / "etc/ca-of-this-machine")
         for path in ("proc", "dev"):
             subprocess.run(["mount", "--rbind", f"/{path}", root / path], check=True)
         if image.startswith("rust:"):
@@ -60,7 +67,7 @@ class Stage:
 
     def command(self, *words: str, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
         """Starts a command as the stage's user, in its folder."""
-        who = ("chroot", f"--userspec={self.user}", str(self.root))
+        who = (CHROOT, f"--userspec={self.user}", str(self.root))
         line = f"cd {shlex.quote(self.folder)} && exec {shlex.join(words)}"
         return subprocess.Popen([*who, "/bin/sh", "-c", line], env={**environment})
 
@@ -124,26 +131,29 @@ def try_it(stage: Stage, work: Path) -> None:
     entry = json.loads(stage.said["ENTRYPOINT"])
     check = json.loads(stage.said["HEALTHCHECK"].partition(" CMD ")[2])
 
-    def run(*words: str) -> int:
-        return stage.command(*words, environment=environment).wait(60)
+    def run(*words: str) -> bool:
+        return stage.command(*words, environment=environment).wait(60) == 0
 
-    up = stage.command(*entry, *json.loads(stage.said["CMD"]), environment=environment)
-    wait(lambda: up.poll() is not None or run(*check) == 0, "the health check to pass")
-    assert up.poll() is None, "it ended"
-    assert run(*entry, "domains", "add", "acme.test", "--trusted") == 0
-    words = ("--from", "hello@acme.test", "--to", "ada@example.test", "--subject", "Hi")
-    assert run(*entry, "send", *words, "--text", "Hello") == 0
-    wait(lambda: (mail / "index.jsonl").exists(), "the mail to arrive")
-    assert run("sh", "-c", "command -v cc cargo pip") != 0, "there is a compiler or an installer"
-    up.send_signal(signal.SIGTERM)
-    assert up.wait(90) == 0, "it was asked to stop and failed"
-    sink.terminate()
+    try:
+        up = stage.command(*entry, *json.loads(stage.said["CMD"]), environment=environment)
+        wait(lambda: up.poll() is not None or run(*check), "the health check to pass")
+        assert up.poll() is None, "it ended"
+        assert run(*entry, "domains", "add", "acme.test", "--trusted")
+        words = ("--from", "hello@acme.test", "--to", "ada@example.test", "--subject", "Hi")
+        assert run(*entry, "send", *words, "--text", "Hello")
+        wait((mail / "index.jsonl").exists, "the mail to arrive")
+        assert not run("sh", "-c", "command -v cc || command -v cargo"), "there is a compiler"
+        up.send_signal(signal.SIGTERM)
+        assert up.wait(90) == 0, "it was asked to stop and failed"
+    finally:
+        sink.terminate()
+        sink.wait()
 
 
-def wait(condition: "object", what: str) -> None:
+def wait(condition: Callable[[], bool], what: str) -> None:
     """Looks each second for two minutes."""
     for _ in range(120):
-        if callable(condition) and condition():
+        if condition():
             return
         time.sleep(1)
     sys.exit(f"waited in vain for {what}")
@@ -153,7 +163,7 @@ def main() -> None:
     """Builds and tries, below a folder that goes with the end."""
     if os.environ.get("SEALWAX_TEST_IN_NAMESPACES") is None:
         os.environ["SEALWAX_TEST_IN_NAMESPACES"] = "1"
-        os.execvp(IN_NAMESPACES[0], [*IN_NAMESPACES, sys.executable, *sys.argv])  # noqa: S606
+        os.execvp(IN_NAMESPACES[0], [*IN_NAMESPACES, sys.executable, *sys.argv])
     began = time.monotonic()
     work = Path(tempfile.mkdtemp(prefix="sealwax-image-"))
     try:
@@ -167,9 +177,9 @@ def main() -> None:
         size = subprocess.check_output(["du", "-smx", stage.root / "opt"], text=True).split()[0]
         print(f"The image works. /opt has {size} MB; {time.monotonic() - began:.0f} s.")
     finally:
-        for mounted in sorted(work.glob("*/dev")) + sorted(work.glob("*/proc")):
-            subprocess.run(["umount", "--recursive", "--lazy", mounted], check=False)
-        shutil.rmtree(work) if not any(map(os.path.ismount, work.glob("*/*"))) else print(work)
+        for mounted in filter(os.path.ismount, work.glob("*/*")):
+            subprocess.run(["umount", "--recursive", "--lazy", mounted], check=True)
+        shutil.rmtree(work)
 
 
 if __name__ == "__main__":

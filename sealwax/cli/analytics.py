@@ -14,7 +14,7 @@ from sealwax.cli.output import say
 from sealwax.config import load
 from sealwax.errors import ConfigurationError
 from sealwax.model import topics
-from sealwax.store.analytics.embedded import EmbeddedClickHouse
+from sealwax.store.analytics.opening import open_clickhouse
 
 app = App(name="analytics", help="ClickHouse: rebuild it from the log.")
 
@@ -41,7 +41,7 @@ def rebuild(
     log = open_log(settings.log)
     log.create_topics(topics.ALL)
     try:
-        clickhouse = EmbeddedClickHouse(settings.analytics_dir)
+        clickhouse = open_clickhouse(settings.analytics)
         sources = [
             TopicPartition(topic, n) for topic in WITH_ROWS for n in range(log.partitions(topic))
         ]
@@ -52,7 +52,7 @@ def rebuild(
             stored += rows
             say(f"{stored:>12,} rows, now in {tp.topic}, partition {tp.partition}")
 
-        timeout = settings.analytics_insert_timeout
+        timeout = settings.analytics.insert_timeout if clickhouse.in_process else None
         total = refill(log, clickhouse.client(), sources, since_ms, progress, timeout)
     finally:
         log.close()

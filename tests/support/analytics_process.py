@@ -23,8 +23,9 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from connectors.clickhouse.burial import GROUP, Burial
 from connectors.clickhouse.io import ClickHouseSink, EventsSource, Flush, FlushSource
+from connectors.clickhouse.patience import Patience
 from connectors.clickhouse.rebuild import rebuild
-from connectors.clickhouse.repair import RepairTimeouts, repair
+from connectors.clickhouse.repair import repair
 from connectors.clickhouse.rows import line_of
 from connectors.log import LogSettings, open_log
 from connectors.log.port import Committed, Log, TopicPartition
@@ -35,6 +36,7 @@ from sealwax.store.analytics.embedded import EmbeddedClickHouse
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = timedelta(minutes=1)
+PATIENCE = Patience(TIMEOUT, TIMEOUT)
 PARTITIONS = 2
 TOPICS = (topics.EVENTS, topics.RETRY[0], topics.DEAD)
 SOURCES = tuple(TopicPartition(topic, n) for topic in TOPICS for n in range(PARTITIONS))
@@ -56,7 +58,7 @@ class Stored:
         self.bury = Burial(self.log, SOURCES)
 
     def repair(self) -> dict[TopicPartition, int]:
-        return repair(self.log, self.client, SOURCES, self.bury, RepairTimeouts(TIMEOUT, TIMEOUT))
+        return repair(self.log, self.client, SOURCES, self.bury, PATIENCE)
 
     def value(self, query: str) -> Any:
         return self.client.query(query).result_rows[0][0]
@@ -141,7 +143,7 @@ def consume(directory: Path, workers: str, dies_after_s: str = "") -> None:
     ports = Ports(
         EventsSource(stored.log, positions, process),
         FlushSource(process),
-        ClickHouseSink(log, stored.clickhouse.client, stored.bury, TIMEOUT),
+        ClickHouseSink(log, stored.clickhouse.client, stored.bury, PATIENCE),
     )
     cluster_main(build(ports), [], 0, worker_count_per_proc=int(workers))
     _say(stored.report())
@@ -212,7 +214,7 @@ def fail_once(directory: Path) -> None:
     def client() -> Client:
         return Failing()  # type: ignore[return-value]  # one method of it is all that is used
 
-    sink = ClickHouseSink(stored.log, client, stored.bury, TIMEOUT).build("sink", 0, 1)
+    sink = ClickHouseSink(stored.log, client, stored.bury, PATIENCE).build("sink", 0, 1)
     records = list(stored.log.scan(SOURCES[0], 0, stored.log.end_offset(SOURCES[0])))
     try:
         sink.write_batch([*records, Flush()])
@@ -225,7 +227,7 @@ def store_and_rest(directory: Path) -> None:
     """Stores all there is of the first partition; says the lag before and after a quiet moment."""
     stored = Stored(directory)
     tp = SOURCES[0]
-    sink = ClickHouseSink(stored.log, stored.clickhouse.client, stored.bury, TIMEOUT).build(
+    sink = ClickHouseSink(stored.log, stored.clickhouse.client, stored.bury, PATIENCE).build(
         "sink", 0, 1
     )
     sink.write_batch([*stored.log.scan(tp, 0, stored.log.end_offset(tp)), Flush()])

@@ -351,7 +351,8 @@ _REPAIR_HANGS = """
 import time
 from datetime import timedelta
 from connectors.clickhouse.burial import Burial
-from connectors.clickhouse.repair import RepairTimeouts, repair
+from connectors.clickhouse.patience import Patience
+from connectors.clickhouse.repair import repair
 from connectors.log.port import Committed, TopicPartition
 
 class Log:
@@ -367,7 +368,7 @@ class Silent:
         time.sleep(60)
 
 log, sources = Log(), [TopicPartition("email.events", 0)]
-repair(log, Silent(), sources, Burial(log, sources), RepairTimeouts(timedelta(9), timedelta(0, 0.3)))
+repair(log, Silent(), sources, Burial(log, sources), Patience(timedelta(9), timedelta(0, 0.3)))
 """
 
 
