@@ -104,10 +104,10 @@ def insert(client: Client, lines: Sequence[Line], bury: Bury, timeout: timedelta
     settings = {**_INSERT_SETTINGS, "log_comment": _mark({line.record.partition for line in lines})}
     # The client sends bytes once more where a connection breaks, also when they were stored already
     # (tests/unit/connectors/test_clickhouse_server.py); a stream it sends once.
-    once = iter((block,))
+    once = (part for part in (block,))
     try:
         with deadline(timeout, "an insert into ClickHouse"):
-            client.raw_insert("events", insert_block=once, fmt="JSONEachRow", settings=settings)  # type: ignore[arg-type]  # any iterator will do
+            client.raw_insert("events", insert_block=once, fmt="JSONEachRow", settings=settings)
     except DatabaseError as error:
         if not _is_fault_of_a_line(error):
             raise
