@@ -39,7 +39,7 @@ echo "Installing $(1)"; apt-get update -qq </dev/null; \
 endef
 HAVE_POSTFIX := PATH=$$PATH:/usr/sbin command -v postfix >/dev/null
 
-.PHONY: help build up sink kafka test soak test-rust test-python check audit bench fmt docs clean postfix compiler java
+.PHONY: help build up sink kafka image test soak test-rust test-python check audit bench fmt docs clean postfix compiler java
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -57,6 +57,10 @@ sink: build ## An SMTP server that takes and prints all mail, on 127.0.0.1:2525
 kafka: build $(KAFKA) ## A Kafka broker on 127.0.0.1:9092, for trying out
 	@exec $(BIN)/python -m tests.support.kafka $(ARGS)
 
+image: build ## The steps of the Dockerfile in a clean root, without Docker (needs root; 5 minutes)
+	$(call need,debootstrap,command -v debootstrap)
+	$(BIN)/python deploy/docker/try_without_docker.py
+
 test: test-rust test-python ## All tests
 
 check: build ## Style, types, lints, layers, generated documents
@@ -67,6 +71,8 @@ check: build ## Style, types, lints, layers, generated documents
 	$(BIN)/lint-imports
 	$(BIN)/python -m sealwax.config.manual | diff -u docs/settings.md - || \
 	  { echo "docs/settings.md is not current: run make docs" >&2; exit 1; }
+	$(BIN)/python -m sealwax.store.analytics.cluster_ddl | diff -u deploy/clickhouse/cluster.sql - || \
+	  { echo "deploy/clickhouse/cluster.sql is not current: run make docs" >&2; exit 1; }
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets $(CARGO_PROFILE) -- -D warnings
 
@@ -91,6 +97,7 @@ fmt: build ## Format all code
 
 docs: build ## Make the generated documents again
 	$(BIN)/python -m sealwax.config.manual > docs/settings.md
+	$(BIN)/python -m sealwax.store.analytics.cluster_ddl > deploy/clickhouse/cluster.sql
 
 clean: ## Remove what was built; data directories stay
 	rm -rf $(VENV) target .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -73,6 +73,7 @@ class FlowProcess:
         try:
             self._ownership = FileOwnership(data_dir / "locks", name)
             self.numbers = tuple(self._ownership.acquire(range(log.partitions)))
+            self._files.mark_stopped(name)  # of a killed process of the same pid: 1 in containers
             self.log: Log = open_log(log)
             self.log.create_topics(topics.ALL)
             events = [TopicPartition(topics.EVENTS, number) for number in self.numbers]

@@ -17,7 +17,7 @@ CREATE DATABASE IF NOT EXISTS sealwax_kafka ENGINE = Atomic;
 -- Messages as they are. Nobody selects from it: reading takes them away.
 CREATE TABLE IF NOT EXISTS sealwax_kafka.queue (value String)
 ENGINE = Kafka
-SETTINGS kafka_broker_list = 'kafka:9092',
+SETTINGS kafka_broker_list = 'kafka:29092',
   kafka_topic_list = 'email.events,email.dead,email.retry.transactional.10s,email.retry.transactional.1m,email.retry.transactional.5m,email.retry.transactional.15m,email.retry.transactional.1h,email.retry.marketing.10s,email.retry.marketing.1m,email.retry.marketing.5m,email.retry.marketing.15m,email.retry.marketing.1h',
   kafka_group_name = 'clickhouse',
   kafka_format = 'RawBLOB',

@@ -40,6 +40,7 @@ async def _run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     processes = ProcessFiles(settings.data_dir)
+    processes.mark_stopped(NAME)  # of a killed process of the same pid: 1 in containers
     store = open_store(settings.relational)
     log = open_log(settings.accepting_log)
     analytics = open_analytics(settings.analytics)
