@@ -87,3 +87,5 @@ def test_a_server_that_is_killed_and_hangs_under_load_has_each_row_once_and_noth
         assert failed
         assert rows.missing == rows.extra == []
         assert rows.rows == rows.rolled_up
+        platform.command("analytics", "rebuild")
+        assert stored(platform.data_dir, server.url) == rows

@@ -34,7 +34,7 @@ MACROS = (
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """Over a database where something of everything happened some minutes ago."""
     now_ms = clock.now_ms() - 300_000
-    happened = [
+    happened: list[tuple[str, dict[str, Any]]] = [
         ("rendered", {}),
         ("deferred", {"code": 451, "site": "s", "waits.cause": ["rate"], "waits.ms": [9_000]}),
         ("delivered", {"code": 250, "site": "s", "elapsed_ms": 9_500}),
