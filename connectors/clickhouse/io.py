@@ -294,7 +294,6 @@ class ClickHouseSink(DynamicSink[Item]):
 
     @override
     def build(self, step_id: str, worker_index: int, worker_count: int) -> _ClickHousePartition:
-        client = patiently(self._client, self._patience)
         return _ClickHousePartition(
-            self._log, client, self._bury, self._patience, self._suspects, self._turn
+            self._log, self._client(), self._bury, self._patience, self._suspects, self._turn
         )

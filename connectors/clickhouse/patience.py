@@ -86,11 +86,17 @@ def patiently(do: Callable[[], T], patience: Patience) -> T:
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
 
-def first_client(clickhouse: ClickHouse, patience: Patience) -> Client:
-    """A client as soon as there can be one; ends the process where it is asked to stop before."""
+def at_start(do: Callable[[], T], patience: Patience) -> T:
+    """`patiently`, before the dataflow runs: a process that is asked to stop ends."""
     try:
-        return patiently(clickhouse.client, patience)
+        return patiently(do, patience)
     except StoppedWhileAwayError:
         sys.exit(0)
+
+
+def first_client(clickhouse: ClickHouse, patience: Patience) -> Client:
+    """A client as soon as there can be one; ends the process where there can be none."""
+    try:
+        return at_start(clickhouse.client, patience)
     except SealwaxError as error:
         sys.exit(f"sealwax analytics: {error}")

@@ -10,7 +10,7 @@ from clickhouse_connect.driver.client import Client
 
 from connectors.clickhouse.burial import GROUP, Burial
 from connectors.clickhouse.deadline import deadline
-from connectors.clickhouse.patience import Patience, patiently
+from connectors.clickhouse.patience import Patience, at_start
 from connectors.clickhouse.roll_up import repair_roll_up
 from connectors.clickhouse.rows import Bury, Line, insert, line_of, position_of, stop_inserts
 from connectors.log.port import Committed, Log, Record, TopicPartition
@@ -57,7 +57,7 @@ def repair(
         return _repaired(log, client, sources, bury, patience.insert, suspects)
 
     with deadline(patience.whole, "the repair of the last inserts"):
-        positions = patiently(repaired, patience)
+        positions = at_start(repaired, patience)
     for tp in sources:
         bury.done(tp)
     return positions

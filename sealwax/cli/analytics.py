@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, time
 from typing import Annotated
 
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from cyclopts import App, Parameter
 
 from connectors.clickhouse.rebuild import rebuild as refill
@@ -54,6 +55,9 @@ def rebuild(
 
         timeout = settings.analytics.insert_timeout if clickhouse.in_process else None
         total = refill(log, clickhouse.client(), sources, since_ms, progress, timeout)
+    except ClickHouseError as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigurationError(f"ClickHouse failed, call this again: {reason}") from error
     finally:
         log.close()
         ownership.close()

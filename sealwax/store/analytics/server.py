@@ -52,23 +52,26 @@ class ClickHouseServer:
             "username": unquote(parts.username or "default"),
             "password": unquote(parts.password or ""),
         }
-        self._prepared = False
+        self._client: Client | None = None
         self._lock = threading.Lock()
 
-    def client(self, settings: Mapping[str, Any] | None = None) -> Client:
-        """A client for one thread; the first one brings the schema up to date.
+    def client(self) -> Client:
+        """The one client for all who store; the first call brings the schema up to date.
+
+        Thread-safe, and its client is, since it has no session.
 
         Raises:
             ClickHouseError: The server is away, or refuses.
+            ConfigurationError: The tables of a cluster lack something.
         """
         with self._lock:
-            if not self._prepared:
+            if self._client is None:
                 self._prepare()
-                self._prepared = True
-        return self.connect(self.database, settings)
+                self._client = self.connect(self.database)
+            return self._client
 
     def connect(self, database: str | None, settings: Mapping[str, Any] | None = None) -> Client:
-        """A client that looks at no schema. Thread-safe, since it has no session."""
+        """A client of its own, which looks at no schema. Thread-safe, and so is the client."""
         return clickhouse_connect.get_client(
             **self._options,
             database=database,
