@@ -8,7 +8,7 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from connectors.clickhouse.burial import GROUP, Burial
 from connectors.clickhouse.io import ClickHouseSink, Flush
 from connectors.clickhouse.patience import Patience
 from connectors.clickhouse.repair import repair
-from connectors.clickhouse.rows import Line, insert, stop_inserts
+from connectors.clickhouse.rows import Line, insert, line_of, stop_inserts
 from connectors.log import LogSettings, open_log
 from connectors.log.port import Committed, Entry, Log, Record, TopicPartition
 from connectors.records import iso
@@ -215,6 +215,34 @@ def test_an_insert_that_goes_on_without_its_client_is_ended_and_others_are_not(s
     stop_inserts(client, [11])
     threads[1].join(20)
     assert len(ended) == 2
+
+
+def test_a_start_stores_once_what_an_insert_of_the_last_run_is_still_storing(server, log):
+    records = appended(log, [event(n) for n in range(100)])
+    client = server.client()
+    bury = Burial(log, SOURCES)
+    lines = [line for record in records if (line := line_of(record, bury))]
+    insert(client, lines, bury, None)
+    client.command("CREATE OR REPLACE TABLE late ENGINE = Memory AS SELECT * FROM events")
+    for table in ("events", "stats_hourly"):
+        client.command(f"TRUNCATE TABLE {table}")
+    log.commit(GROUP, {tp: Committed(0, "49") for tp in SOURCES}, durable=True)
+
+    def last_run() -> None:
+        with suppress(ClickHouseError):
+            client.command(
+                "INSERT INTO events SELECT * FROM late WHERE sleepEachRow(0.025) = 0",
+                settings={"log_comment": "sealwax analytics .0.1."},
+            )
+
+    thread = threading.Thread(target=last_run, daemon=True)
+    thread.start()
+    running = "SELECT count() FROM system.processes WHERE Settings['log_comment'] LIKE 'sealwax%'"
+    wait_until(lambda: client.query(running).result_rows[0][0], 20, "the insert of the last run")
+    repair(log, client, SOURCES, Burial(log, SOURCES), Patience(None, None, never))
+    thread.join(30)
+    places, rolled_up, twice = held(client)
+    assert (len(places), rolled_up, twice) == (100, 100, 0)
 
 
 @contextmanager
