@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import structlog
 from clickhouse_connect.driver.client import Client
 
-from connectors.clickhouse.rows import MARK_OF_REPAIR
+from connectors.clickhouse.rows import mark_of_repair
 from sealwax.store.analytics.cluster import Cluster, cluster_of
 
 _HOUR_S = 3600
@@ -40,8 +40,6 @@ _FORGET = """
 ALTER TABLE %s DELETE
 WHERE toMonday(hour) = {week:Date} AND toUnixTimestamp(hour) IN {hours:Array(UInt32)}
 """
-# A server goes on with a statement whose client is gone: the next repair ends it by this.
-_MARKED = {"log_comment": MARK_OF_REPAIR}
 # Each shard computes its own part of the roll-up, from its own events.
 _ON_EACH_SHARD = {"parallel_distributed_insert_select": 2, "distributed_foreground_insert": 1}
 
@@ -83,14 +81,15 @@ def recompute(client: Client, hours: Sequence[int]) -> None:
 
 def _compute_and_swap(client: Client, bounds: dict[str, object]) -> None:
     """The swap is atomic: a crash before it only repeats the repair."""
-    client.command("TRUNCATE TABLE stats_hourly_tmp", settings=_MARKED)
-    client.command(_KEEP_OTHERS, parameters=bounds, settings=_MARKED)
-    client.command(_RECOMPUTE % "stats_hourly_tmp", parameters=bounds, settings=_MARKED)
+    marked = {"log_comment": mark_of_repair(client)}
+    client.command("TRUNCATE TABLE stats_hourly_tmp", settings=marked)
+    client.command(_KEEP_OTHERS, parameters=bounds, settings=marked)
+    client.command(_RECOMPUTE % "stats_hourly_tmp", parameters=bounds, settings=marked)
     # ClickHouse refuses to swap nothing in.
     left = client.query("SELECT count() FROM stats_hourly_tmp").result_rows[0][0]
     change, source = ("REPLACE", " FROM stats_hourly_tmp") if left else ("DROP", "")
     client.command(
-        f"ALTER TABLE stats_hourly {change} PARTITION '{bounds['week']}'{source}", settings=_MARKED
+        f"ALTER TABLE stats_hourly {change} PARTITION '{bounds['week']}'{source}", settings=marked
     )
 
 
@@ -100,7 +99,7 @@ def _delete_and_compute(client: Client, bounds: dict[str, object], cluster: Clus
     A crash between the two leaves hours that count too little, and the next repair sees it.
     """
     table = cluster.local("stats_hourly") + cluster.on
-    settings = {**_MARKED, "mutations_sync": 2}
-    client.command(_FORGET % table, parameters=bounds, settings=settings)
-    settings = {**_MARKED, **_ON_EACH_SHARD}
+    marked: dict[str, object] = {"log_comment": mark_of_repair(client)}
+    client.command(_FORGET % table, parameters=bounds, settings={**marked, "mutations_sync": 2})
+    settings = {**marked, **_ON_EACH_SHARD}
     client.command(_RECOMPUTE % "stats_hourly", parameters=bounds, settings=settings)

@@ -40,8 +40,8 @@ _BAD_LINE = frozenset(
     }
 )  # fmt: skip
 # What inserts and repairs say of themselves, so that they are known from another process.
-_MARK = "sealwax analytics "
-MARK_OF_REPAIR = f"{_MARK}repair"
+_MARK = "sealwax analytics in"
+_REPAIR = "repair"
 _CODE = re.compile(r"Code: (\d+)")
 
 logger = structlog.get_logger(__name__)
@@ -101,7 +101,8 @@ def insert(client: Client, lines: Sequence[Line], bury: Bury, timeout: timedelta
     if not lines:
         return
     block = b"\n".join(line.json for line in lines)
-    settings = {**_INSERT_SETTINGS, "log_comment": _mark({line.record.partition for line in lines})}
+    mark = _mark_of_insert(client, {line.record.partition for line in lines})
+    settings = {**_INSERT_SETTINGS, "log_comment": mark}
     # The client sends bytes once more where a connection breaks, also when they were stored already
     # (tests/unit/connectors/test_clickhouse_server.py); a stream it sends once.
     once = (part for part in (block,))
@@ -129,11 +130,10 @@ def stop_inserts(client: Client, numbers: Iterable[int], on_cluster: str = "") -
     Raises:
         ClickHouseError: One goes on all the same.
     """
-    marks = [MARK_OF_REPAIR, *(f".{number}." for number in sorted(numbers))]
+    marks = [_REPAIR, *map(str, sorted(numbers))]
     these = (
-        "current_database = currentDatabase()"
-        f" AND startsWith(Settings['log_comment'], '{_MARK}')"
-        f" AND multiSearchAny(Settings['log_comment'], {marks})"
+        f"startsWith(Settings['log_comment'], '{_MARK} {client.database} ')"
+        f" AND hasAny(splitByChar('.', Settings['log_comment']), {marks})"
     )
     client.command(f"KILL QUERY{on_cluster} WHERE {these} SYNC")
     running = f"SELECT count() FROM system.processes WHERE {these}"  # noqa: S608 - our own words
@@ -141,9 +141,14 @@ def stop_inserts(client: Client, numbers: Iterable[int], on_cluster: str = "") -
         raise OperationalError("a statement of before still runs and does not end")
 
 
-def _mark(numbers: Iterable[int]) -> str:
-    """The mark of an insert: from which partitions its rows are."""
-    return f"{_MARK}.{'.'.join(map(str, sorted(numbers)))}."
+def mark_of_repair(client: Client) -> str:
+    """The mark of a statement that changes the roll-up."""
+    return f"{_MARK} {client.database} .{_REPAIR}."
+
+
+def _mark_of_insert(client: Client, numbers: Iterable[int]) -> str:
+    """It says from which partitions the rows are."""
+    return f"{_MARK} {client.database} .{'.'.join(map(str, sorted(numbers)))}."
 
 
 def _is_one_object(row: bytes) -> bool:

@@ -207,6 +207,8 @@ def fail_once(directory: Path) -> None:
     stored = Stored(directory)
 
     class Failing:
+        database = "sealwax"
+
         def raw_insert(self, *args: Any, **kwargs: Any) -> None:
             stored.client.raw_insert(*args, **kwargs)
             raise DatabaseError("Code: 241. DB::Exception: memory limit exceeded")

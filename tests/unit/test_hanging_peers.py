@@ -339,6 +339,8 @@ from connectors.clickhouse.rows import Line, insert
 from connectors.log.port import Record
 
 class Hanging:
+    database = "sealwax"
+
     def raw_insert(self, *_, **__):
         time.sleep(60)
 

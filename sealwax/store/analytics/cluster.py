@@ -21,9 +21,11 @@ class Cluster(NamedTuple):
 
     Attributes:
         name: Of the cluster, as it stands in SQL; empty where one server has all.
+        database: Its database. Named in each statement: other nodes have a default of their own.
     """
 
     name: str
+    database: str
 
     @property
     def on(self) -> str:
@@ -32,7 +34,7 @@ class Cluster(NamedTuple):
 
     def local(self, table: str) -> str:
         """The table that holds the rows of `table`."""
-        return table + LOCAL if self.name else table
+        return f"{self.database}.{table}{LOCAL}" if self.name else table
 
     def catch_up(self, client: Client) -> None:
         """Waits until every replica has what another one took; else it could be taken for lost."""
@@ -46,4 +48,4 @@ class Cluster(NamedTuple):
 def cluster_of(client: Client) -> Cluster:
     """The cluster of the client's database."""
     found = _NAME.match(str(client.query(_ENGINE).result_rows[0][0]))
-    return Cluster(found[1] if found else "")
+    return Cluster(found[1] if found else "", str(client.database))

@@ -201,7 +201,9 @@ def test_an_insert_that_goes_on_without_its_client_is_ended_and_others_are_not(s
             ended.append(error)
 
     threads = [
-        threading.Thread(target=slow, args=(f"sealwax analytics .{number}.",), daemon=True)
+        threading.Thread(
+            target=slow, args=(f"sealwax analytics in sealwax .{number}.",), daemon=True
+        )
         for number in (1, 11)
     ]
     for thread in threads:
@@ -232,7 +234,7 @@ def test_a_start_stores_once_what_an_insert_of_the_last_run_is_still_storing(ser
         with suppress(ClickHouseError):
             client.command(
                 "INSERT INTO events SELECT * FROM late WHERE sleepEachRow(0.025) = 0",
-                settings={"log_comment": "sealwax analytics .0.1."},
+                settings={"log_comment": "sealwax analytics in sealwax .0.1."},
             )
 
     thread = threading.Thread(target=last_run, daemon=True)

@@ -18,7 +18,7 @@ from clickhouse_connect.driver.client import Client
 from typing_extensions import override
 
 from connectors.clickhouse import repair as repairing
-from connectors.clickhouse import roll_up, rows
+from connectors.clickhouse import roll_up
 from connectors.clickhouse.burial import Burial
 from connectors.clickhouse.patience import Patience
 from connectors.clickhouse.rows import insert, line_of
@@ -131,9 +131,12 @@ def test_every_table_of_the_schema_is_in_the_cluster(client, clustered):
 
 
 def test_which_cluster_it_is_is_read_from_the_table_of_events(client, clustered):
-    assert cluster_of(client) == Cluster("")
-    found = Cluster("{cluster}")
-    assert (found.on, found.local("events")) == (" ON CLUSTER '{cluster}'", "events_local")
+    assert cluster_of(client) == Cluster("", "sealwax")
+    found = Cluster("{cluster}", "sealwax")
+    assert (found.on, found.local("events")) == (
+        " ON CLUSTER '{cluster}'",
+        "sealwax.events_local",
+    )
 
 
 def test_on_a_cluster_missing_rows_are_stored_and_the_roll_up_is_set_right(
@@ -149,7 +152,7 @@ def test_on_a_cluster_missing_rows_are_stored_and_the_roll_up_is_set_right(
             pass
 
     for module in (repairing, roll_up):
-        monkeypatch.setattr(module, "cluster_of", lambda _: OneServer("c"))
+        monkeypatch.setattr(module, "cluster_of", lambda _: OneServer("c", "clustered"))
     log = open_log(LogSettings(tmp_path / "log", 1))
     log.create_topics(topics.ALL)
     values = [Entry(0, None, event(n)) for n in range(200)]
@@ -292,7 +295,3 @@ def test_the_queries_of_the_api_run_over_the_tables_of_the_kafka_engine(client, 
 def test_all_topics_with_rows_are_read():
     listed = re.findall(r"kafka_topic_list = '([^']*)'", KAFKA)[0].split(",")
     assert sorted(listed) == sorted((topics.EVENTS, topics.DEAD, *topics.RETRY))
-
-
-def test_a_row_marks_its_insert():
-    assert rows._mark([11, 2]) == "sealwax analytics .2.11."
