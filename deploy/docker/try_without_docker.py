@@ -21,7 +21,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-MIRROR = "http://deb.debian.org/debian"
 IN_NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 # How pip and cargo reach their registries here; of no use inside are the folders of this machine.
 PASSED = re.compile(r"(PIP|CARGO)_(?!FIND_LINKS|HOME|CONSTRAINT)|.*_(proxy|PROXY)$|SSL_CERT_FILE$")
@@ -93,7 +92,7 @@ class Stage:
 def build(context: Path, work: Path) -> Stage:
     """The last stage."""
     base = work / "base"
-    subprocess.run(["debootstrap", "--variant=minbase", "bookworm", base, MIRROR], check=True)
+    subprocess.run(["debootstrap", "--variant=minbase", "bookworm", base], check=True)
     stages: dict[str, Stage] = {}
     stage: Stage | None = None
     for word, rest in steps_of((ROOT / "deploy/docker/Dockerfile").read_text()):
