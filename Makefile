@@ -11,6 +11,9 @@ BIN := $(VENV)/bin
 TOOLS ?= target/tools
 CARGO_DENY := 0.20.2
 KAFKA := target/kafka/.libs
+NODE_PRODUCER := examples/producers/node/node_modules/.package-lock.json
+ASYNCAPI_SPECS := 6.11.1
+ASYNCAPI := target/asyncapi/package.json
 # The first that is 3.11 or newer; PYTHON=... chooses another one.
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell $(p) -c \
   'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && command -v $(p))))
@@ -37,9 +40,13 @@ define install
 echo "Installing $(1)"; apt-get update -qq </dev/null; \
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) </dev/null >/dev/null
 endef
+# Pages that are made of the code: name=module.
+GENERATED := docs/settings.md=sealwax.config.manual docs/asyncapi.yaml=connectors.asyncapi \
+  docs/schemas/email-requested.schema.json=sealwax.mail.submission_schema \
+  deploy/clickhouse/cluster.sql=sealwax.store.analytics.cluster_ddl
 HAVE_POSTFIX := PATH=$$PATH:/usr/sbin command -v postfix >/dev/null
 
-.PHONY: help build up sink kafka image test soak test-rust test-python check audit bench fmt docs clean postfix compiler java
+.PHONY: help build up sink kafka image producers test soak test-rust test-python check audit bench fmt docs clean postfix compiler java node
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -61,6 +68,8 @@ image: build ## The steps of the Dockerfile in a clean root, without Docker (nee
 	$(call need,debootstrap,command -v debootstrap)
 	$(BIN)/python deploy/docker/try_without_docker.py
 
+producers: build $(NODE_PRODUCER) ## What the sample producers in examples/ need
+
 test: test-rust test-python ## All tests
 
 check: build ## Style, types, lints, layers, generated documents
@@ -69,14 +78,13 @@ check: build ## Style, types, lints, layers, generated documents
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest sealwax._core
 	$(BIN)/lint-imports
-	$(BIN)/python -m sealwax.config.manual | diff -u docs/settings.md - || \
-	  { echo "docs/settings.md is not current: run make docs" >&2; exit 1; }
-	$(BIN)/python -m sealwax.store.analytics.cluster_ddl | diff -u deploy/clickhouse/cluster.sql - || \
-	  { echo "deploy/clickhouse/cluster.sql is not current: run make docs" >&2; exit 1; }
+	@for made in $(GENERATED); do \
+	  $(BIN)/python -m "$${made#*=}" | diff -u "$${made%%=*}" - || \
+	    { echo "$${made%%=*} is not current: run make docs" >&2; exit 1; }; done
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets $(CARGO_PROFILE) -- -D warnings
 
-soak: build postfix $(KAFKA) ## The proofs of nothing lost in full, half an hour; each prints its counts
+soak: build postfix $(KAFKA) $(NODE_PRODUCER) ## The proofs of nothing lost in full, half an hour; each prints its counts
 	$(BIN)/pytest --soak -m proof -rP $(ARGS)
 
 audit: build $(TOOLS)/bin/cargo-deny ## Licences, sources and bans of what we depend on
@@ -96,17 +104,16 @@ fmt: build ## Format all code
 	cargo fmt --all
 
 docs: build ## Make the generated documents again
-	$(BIN)/python -m sealwax.config.manual > docs/settings.md
-	$(BIN)/python -m sealwax.store.analytics.cluster_ddl > deploy/clickhouse/cluster.sql
+	for made in $(GENERATED); do $(BIN)/python -m "$${made#*=}" > "$${made%%=*}"; done
 
 clean: ## Remove what was built; data directories stay
-	rm -rf $(VENV) target .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) target examples/producers/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find sealwax flows connectors tests bench \( -name __pycache__ -o -name '*.so' \) -prune -exec rm -rf {} +
 
 test-rust: build
 	cargo test $(CARGO_PROFILE) -p sealwax-engine
 
-test-python: build postfix $(KAFKA)
+test-python: build postfix $(KAFKA) $(NODE_PRODUCER) $(ASYNCAPI)
 	$(BIN)/pytest $(ARGS)
 
 # Postfix is a test's peer only: nothing may start it, and no configuration of ours stays behind.
@@ -127,6 +134,20 @@ $(KAFKA): deploy/kafka/pom.xml | java
 	@mvn -B -q -f deploy/kafka/pom.xml dependency:copy-dependencies \
 	  -DoutputDirectory=$(CURDIR)/target/kafka/libs -DincludeScope=runtime
 	@touch $@
+
+$(NODE_PRODUCER): examples/producers/node/package.json examples/producers/node/package-lock.json | node
+	npm --prefix examples/producers/node ci --no-audit --no-fund
+	@touch $@
+
+# The specification's own schemas, which docs/asyncapi.yaml is tested against: data, no program.
+$(ASYNCAPI): Makefile | node
+	@rm -rf target/asyncapi && mkdir -p target/asyncapi
+	@cd target/asyncapi && npm pack --silent @asyncapi/specs@$(ASYNCAPI_SPECS) >/dev/null && \
+	  tar -xzf asyncapi-specs-*.tgz --strip-components=1 --no-same-owner
+	@touch $@
+
+node:
+	$(call need,nodejs npm,command -v node && command -v npm)
 
 # Kafka 4 runs on Java 17 and later.
 java:

@@ -7,15 +7,17 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 
 import structlog
 
 from connectors.clock_watchdog import ClockWatchdog
-from connectors.log import LogSettings, open_log
+from connectors.log import KafkaSettings, LogSettings, open_log
+from connectors.log.fences import Writer
 from connectors.log.ownership import FileOwnership
-from connectors.log.port import Log, TopicPartition
+from connectors.log.port import Log, Ownership, TopicPartition
 from connectors.log.retention import Kept, Retention
 from connectors.log.stamps import FreshStamps
 from connectors.log.suspects import Suspects
@@ -31,6 +33,8 @@ from sealwax.store.processes import ProcessFiles
 # longer leaves them to the next start.
 _LAST_APPENDS_S = 10.0
 _LOOK_EVERY_S = 0.01
+# A process that is asked for partitions gives them up within 20 s, or is put out of its group.
+_HAND_OVER = timedelta(seconds=15)
 _COLLECT_AFTER = 10_000  # objects made and not freed: some hundred mails in work
 
 logger = structlog.get_logger(__name__)
@@ -48,9 +52,25 @@ class FlowProcess:
     the same is done without the dataflow, and the process ends with status 75, to be started anew.
     """
 
-    def __init__(self, name: str, data_dir: Path, log: LogSettings) -> None:
-        """Exits with status 1 and one sentence where the flow may not start here."""
+    def __init__(
+        self,
+        name: str,
+        data_dir: Path,
+        log: LogSettings | KafkaSettings,
+        session: timedelta = timedelta(seconds=10),
+    ) -> None:
+        """Exits with status 1 and one sentence where the flow may not start here.
+
+        Args:
+            name: The flow.
+            data_dir: The data directory, of which the flow has one process.
+            log: The log. On Kafka other processes of the flow may share its partitions.
+            session: How long they wait for one that is silent.
+        """
         self.name = name
+        # On Kafka: by partition number, who this process is to readers of what it appends.
+        self.writers: Mapping[int, Writer] = {}
+        self._anew = False
         self.suspects = Suspects(data_dir / "suspects", name)
         self._files = ProcessFiles(data_dir)
         self._asked = threading.Event()
@@ -71,11 +91,15 @@ class FlowProcess:
         )
         self._ready = False
         try:
-            self._ownership = FileOwnership(data_dir / "locks", name)
+            self._files_owned = FileOwnership(data_dir / "locks", name)
+            self._ownership: Ownership = self._files_owned
             self.numbers = tuple(self._ownership.acquire(range(log.partitions)))
             self._files.mark_stopped(name)  # of a killed process of the same pid: 1 in containers
             self.log: Log = open_log(log)
-            self.log.create_topics(topics.ALL)
+            if isinstance(log, KafkaSettings):
+                self._share(log, session)
+            else:
+                self.log.create_topics(topics.ALL)
             events = [TopicPartition(topics.EVENTS, number) for number in self.numbers]
             self._watchdog = ClockWatchdog(
                 ClockFile(data_dir), FreshStamps(self.log, events), self._leave
@@ -88,6 +112,39 @@ class FlowProcess:
         self._drainer.start()
         self._watchdog.start()
         atexit.register(self._close)
+
+    def _share(self, settings: KafkaSettings, session: timedelta) -> None:
+        """Takes the partition numbers that the flow's group gives this process; waits for some."""
+        # Imported when asked for: the client library takes a tenth of a second.
+        from connectors.log.kafka.membership import MemberSettings, Membership  # noqa: PLC0415
+        from connectors.log.kafka.setup import set_up  # noqa: PLC0415
+
+        set_up(settings, self.log)
+        membership = Membership(
+            self.log,
+            settings,
+            MemberSettings(self.name, self._files.instance(self.name), session),
+            on_changed=self._start_anew,
+            on_lost=self._begin_again,
+        )
+        self._ownership = membership
+        self.numbers = tuple(membership.acquire(self.numbers))
+        self.writers = membership.writers()
+        logger.info("owns", partitions=self.numbers)
+
+    def _start_anew(self) -> None:
+        """Drains, and runs the program again: its partitions are others now."""
+        self._anew = True
+        self._asked.set()
+
+    def _begin_again(self) -> None:
+        """Runs the program again in place of this one; what it has in hand is others' now."""
+        sys.stderr.flush()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - itself
+
+    def patience(self) -> timedelta | None:
+        """How long a drain may take at most, where others wait for its partitions."""
+        return _HAND_OVER if self._anew else None
 
     def draining(self) -> bool:
         """Whether the process was asked to stop."""
@@ -214,7 +271,11 @@ class FlowProcess:
         self.suspects.close(asked=self._asked.is_set())
         self.log.close()
         self._ownership.close()
+        self._files_owned.close()
         if self._clock_went_back:
             self._exit()
+        if self._anew:
+            logger.info("starts anew")
+            self._begin_again()
         self._files.mark_stopped(self.name)
         logger.info("stopped")

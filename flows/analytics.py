@@ -11,6 +11,7 @@ from bytewax.outputs import Sink
 from connectors.clickhouse.burial import Burial
 from connectors.clickhouse.io import ClickHouseSink, EventsSource, FlushSource
 from connectors.clickhouse.patience import first_client, patience
+from connectors.clickhouse.ranges import fences_of
 from connectors.clickhouse.repair import repair
 from connectors.flow_process import FlowProcess
 from connectors.log.port import TopicPartition
@@ -62,7 +63,7 @@ def kept(settings: Settings) -> dict[str, Kept]:
 def flow() -> Dataflow:
     """The flow as `python -m bytewax.run flows.analytics` runs it."""
     settings = config.start(NAME)
-    process = FlowProcess(NAME, settings.data_dir, settings.log)
+    process = FlowProcess(NAME, settings.data_dir, settings.log, settings.session)
     stored = settings.analytics
     clickhouse = open_clickhouse(stored)
     waits = patience(
@@ -72,7 +73,8 @@ def flow() -> Dataflow:
 
     sources = [TopicPartition(topic, n) for topic in WITH_ROWS for n in process.numbers]
     bury = Burial(process.log, sources)
-    positions = repair(process.log, client, sources, bury, waits, process.suspects)
+    fences = fences_of(process.log, sources)
+    positions = repair(process.log, client, sources, bury, waits, fences, suspects=process.suspects)
     process.let_go_of(kept(settings), settings.disk_is_low)
     process.on_close(clickhouse.answer(stored.socket))
     return build(
@@ -80,7 +82,7 @@ def flow() -> Dataflow:
             events=EventsSource(process.log, positions, process, process.suspects),
             flushes=FlushSource(process),
             clickhouse=ClickHouseSink(
-                process.log, clickhouse.client, bury, waits, process.suspects
+                process.log, clickhouse.client, bury, waits, fences, process.suspects
             ),
         )
     )

@@ -95,8 +95,10 @@ def spec() -> FlowSpec:
 def flow() -> Dataflow:
     """The flow as `python -m bytewax.run flows.dispatch` runs it."""
     settings = config.start(NAME)
-    process = FlowProcess(NAME, settings.data_dir, settings.log)
-    settling = Settling(process.log, spec(), process.numbers, process.suspects)
+    process = FlowProcess(NAME, settings.data_dir, settings.log, settings.session)
+    settling = Settling(
+        process.log, spec(), process.numbers, process.suspects, writers=process.writers
+    )
     writer = OutcomeWriter(settling)
     leases = Leases(settling, writer, uuid4().hex)
     bridge = SmtpBridge(writer, settings.routes, leases)
@@ -118,7 +120,7 @@ def flow() -> Dataflow:
         stalled=bridge.stalled,
     )
     engine.start()
-    process.on_drain(engine.drain)
+    process.on_drain(lambda: engine.drain(process.patience()))
     process.in_flight(lambda: bridge.busy)
     process.on_clock_back(bridge.let_go, lambda: bridge.busy, settling.settle_acknowledged)
     process.on_close(settling.close)

@@ -85,6 +85,7 @@ def render_ports(settings: Settings, store: Store, log: Log) -> RenderPorts:
             tenant_of_key=lambda key: getattr(store.tenant_of_key(key), "tenant_id", None),
             incarnation=log.incarnation,
             limits=SubmissionLimits(),
+            trusted_tenant=store.has_tenant if settings.trust_tenant_header else None,
         ),
         once=OncePerRequest(store.claim_for_records, settings.idempotency_keys_kept_ms),
         keyring=Keyring(
@@ -103,10 +104,12 @@ def render_ports(settings: Settings, store: Store, log: Log) -> RenderPorts:
 def flow() -> Dataflow:
     """The flow as `python -m bytewax.run flows.render` runs it."""
     settings = config.start(NAME)
-    process = FlowProcess(NAME, settings.data_dir, settings.log)
+    process = FlowProcess(NAME, settings.data_dir, settings.log, settings.session)
     store = open_store(settings.relational)
     rendering = RenderRequests(render_ports(settings, store, process.log))
-    settling = Settling(process.log, spec(process.log), process.numbers, process.suspects)
+    settling = Settling(
+        process.log, spec(process.log), process.numbers, process.suspects, writers=process.writers
+    )
     writer = OutcomeWriter(settling)
     expiry = ClaimExpiry(process.log, NAME, topics.REQUESTED, store.delete_claims)
     process.in_flight(lambda: bool(settling.unsettled))

@@ -34,6 +34,18 @@ class StorageFullError(SealwaxError):
     """An append was refused because the disk is full or its reserve is reached."""
 
 
+class LogAwayError(SealwaxError, OSError):
+    """The log did not answer in time, or refused; the same may be asked again."""
+
+
+class LogPositionError(SealwaxError):
+    """A reader stands where its partition has no record, and had one: nothing may be skipped."""
+
+
+class RecordTooLargeError(SealwaxError):
+    """A record is larger than its topic takes; it never fits."""
+
+
 class LogClosedError(SealwaxError):
     """The log was closed while an append was waiting."""
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from connectors.log.dead import append_dead, dead_entry, read_dead
 from connectors.log.port import Log, Record, TopicPartition
-from connectors.log.retention import first_since
 from sealwax.errors import UnreadableRecordError
 from sealwax.model.delivery import Position
 from sealwax.model.topics import DEAD
@@ -50,19 +49,21 @@ def _buried(log: Log, sources: Sequence[TopicPartition]) -> set[Position]:
     """Records of some partitions of one number, not settled yet, that were put aside."""
     firsts: dict[str, int] = {}
     stamps_ms = []
+    committed, starts, ends = (
+        log.committed_all(GROUP, sources), log.start_offsets(sources), log.end_offsets(sources)
+    )  # fmt: skip
     for tp in sources:
-        committed = log.committed(GROUP, tp)
-        first = committed.offset if committed else log.start_offset(tp)
-        record = next(log.scan(tp, first, log.end_offset(tp)), None)
+        at = committed[tp]
+        first = at.offset if at else starts[tp]
+        record = next(log.scan(tp, first, ends[tp]), None) if first < ends[tp] else None
         if record is not None:
             firsts[tp.topic] = first
             stamps_ms.append(record.stamp_ms)
     if not firsts:
         return set()
     dead = TopicPartition(DEAD, sources[0].partition)
-    end = log.end_offset(dead)
     found = set()
-    for record in log.scan(dead, first_since(log, dead, min(stamps_ms), end), end):
+    for record in log.scan(dead, log.offset_since(dead, min(stamps_ms)), log.end_offset(dead)):
         try:
             read = read_dead(record)
         except UnreadableRecordError:

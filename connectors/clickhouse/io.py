@@ -21,6 +21,7 @@ from typing_extensions import override
 
 from connectors.clickhouse.burial import GROUP, Burial
 from connectors.clickhouse.patience import Patience, StoppedWhileAwayError, patiently
+from connectors.clickhouse.ranges import FencesOf, Range
 from connectors.clickhouse.repair import store_missing
 from connectors.clickhouse.rows import Line, insert, line_of, position_of
 from connectors.log.port import Committed, Log, Record, TopicPartition
@@ -165,13 +166,14 @@ class FlushSource(DynamicSource[Item]):
 
 
 class _ClickHousePartition(StatelessSinkPartition[Item]):
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what a sink has at hand
         self,
         log: Log,
         client: Client,
         bury: Burial,
         patience: Patience,
         suspects: Suspects | None,
+        fences: FencesOf,
         turn: AbstractContextManager[object],
     ) -> None:
         self._log = log
@@ -179,6 +181,7 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
         self._bury = bury
         self._patience = patience
         self._suspects = suspects
+        self._fences = fences
         self._turn = turn
         self._given_up = False
         self._lines: list[Line] = []
@@ -208,6 +211,8 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
         tp = TopicPartition(record.topic, record.partition)
         first, _ = self._ranges.get(tp, (record.offset, 0))
         self._ranges[tp] = (first, record.offset)
+        if not self._fences[tp].admits(record):
+            return
         line = line_of(record, self._bury, self._suspects)
         if line is not None:
             self._lines.append(line)
@@ -223,7 +228,9 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
         """
         lines, ranges, stored = self._lines, self._ranges, self._stored
         self._lines, self._bytes, self._ranges, self._stored = [], 0, {}, {}
-        positions = {tp: Committed(a, str(b)) for tp, (a, b) in ranges.items()}
+        positions = {
+            tp: Range(a, b, self._fences[tp].before(a)).committed() for tp, (a, b) in ranges.items()
+        }
         with self._turn:
             self._log.commit(GROUP, positions, durable=True)
             try:
@@ -234,7 +241,10 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
                 return
         for tp in ranges:
             self._bury.done(tp)
-        self._stored = {**stored, **{tp: Committed(b + 1) for tp, (_, b) in ranges.items()}}
+        self._stored = stored | {
+            tp: Range(b + 1, None, self._fences[tp].before(b + 1)).committed()
+            for tp, (_, b) in ranges.items()
+        }
         if self._suspects is not None and self._suspects.careful:
             self._settle()
             for tp, (_, last) in ranges.items():
@@ -280,12 +290,14 @@ class ClickHouseSink(DynamicSink[Item]):
         client: Callable[[], Client],
         bury: Burial,
         patience: Patience,
+        fences: FencesOf,
         suspects: Suspects | None = None,
     ) -> None:
         self._log = log
         self._client = client
         self._bury = bury
         self._patience = patience
+        self._fences = fences
         self._suspects = suspects
         # In this process nothing is compared while it inserts.
         self._turn: AbstractContextManager[object] = (
@@ -295,5 +307,11 @@ class ClickHouseSink(DynamicSink[Item]):
     @override
     def build(self, step_id: str, worker_index: int, worker_count: int) -> _ClickHousePartition:
         return _ClickHousePartition(
-            self._log, self._client(), self._bury, self._patience, self._suspects, self._turn
+            self._log,
+            self._client(),
+            self._bury,
+            self._patience,
+            self._suspects,
+            self._fences,
+            self._turn,
         )

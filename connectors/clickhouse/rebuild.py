@@ -7,10 +7,11 @@ from itertools import islice
 from clickhouse_connect.driver.client import Client
 
 from connectors.clickhouse.burial import GROUP
+from connectors.clickhouse.ranges import Range, range_of
 from connectors.clickhouse.roll_up import recompute
 from connectors.clickhouse.rows import Line, insert, line_of, stop_inserts
-from connectors.log.port import Committed, Log, Record, TopicPartition
-from connectors.log.retention import first_since
+from connectors.log.fences import Fences
+from connectors.log.port import Log, Record, TopicPartition
 from sealwax.store.analytics.cluster import cluster_of
 
 _ROWS = 20_000
@@ -48,20 +49,34 @@ def rebuild(
     Returns:
         How many rows were stored.
     """
-    starts = {tp: first_since(log, tp, since_ms, log.end_offset(tp)) for tp in sources}
+    starts = {tp: log.offset_since(tp, since_ms) for tp in sources}
+    fences = {tp: _fences_before(log, tp, first) for tp, first in starts.items()}
     _delete(client, starts)
-    log.commit(GROUP, {tp: Committed(at) for tp, at in starts.items()}, durable=True)
+    begun = {tp: Range(at, None, fences[tp].before(at)) for tp, at in starts.items()}
+    log.commit(GROUP, {tp: one.committed() for tp, one in begun.items()}, durable=True)
     total = 0
     for tp, first in starts.items():
         end = log.end_offset(tp)
-        for lines in _batches(log.scan(tp, first, end)):
-            span = Committed(lines[0].record.offset, str(lines[-1].record.offset))
-            log.commit(GROUP, {tp: span}, durable=True)
+        records = filter(fences[tp].admits, log.scan(tp, first, end))
+        for lines in _batches(records):
+            at, last = lines[0].record.offset, lines[-1].record.offset
+            span = Range(at, last, fences[tp].before(at))
+            log.commit(GROUP, {tp: span.committed()}, durable=True)
             insert(client, lines, _leave, timeout)
             total += len(lines)
             progress(tp, len(lines))
-        log.commit(GROUP, {tp: Committed(end)}, durable=True)
+        log.commit(GROUP, {tp: Range(end, None, fences[tp].before(end)).committed()}, durable=True)
     return total
+
+
+def _fences_before(log: Log, tp: TopicPartition, first: int) -> Fences:
+    """The fences below an offset; where analytics has come by none there are none to look for."""
+    committed = log.committed(GROUP, tp)
+    fences = Fences(tp)
+    if committed is not None and range_of(committed).fences:
+        for record in log.scan(tp, log.start_offset(tp), first):
+            fences.admits(record)
+    return fences
 
 
 def _delete(client: Client, starts: Mapping[TopicPartition, int]) -> None:

@@ -11,9 +11,10 @@ from clickhouse_connect.driver.client import Client
 from connectors.clickhouse.burial import GROUP, Burial
 from connectors.clickhouse.deadline import deadline
 from connectors.clickhouse.patience import Patience, at_start
+from connectors.clickhouse.ranges import FencesOf, Range, range_of
 from connectors.clickhouse.roll_up import repair_roll_up
 from connectors.clickhouse.rows import Bury, Line, insert, line_of, position_of, stop_inserts
-from connectors.log.port import Committed, Log, Record, TopicPartition
+from connectors.log.port import Log, Record, TopicPartition
 from connectors.log.suspects import Suspects
 from sealwax.model.delivery import Position
 from sealwax.store.analytics.cluster import cluster_of
@@ -32,12 +33,14 @@ WHERE _topic = {topic:String} AND _partition = {partition:UInt16}
 logger = structlog.get_logger(__name__)
 
 
-def repair(
+def repair(  # noqa: PLR0913 - what a start has at hand
     log: Log,
     client: Client,
     sources: Sequence[TopicPartition],
     bury: Burial,
     patience: Patience,
+    fences: FencesOf,
+    *,
     suspects: Suspects | None = None,
 ) -> dict[TopicPartition, int]:
     """Makes events and roll-ups hold exactly what the committed ranges hold.
@@ -53,11 +56,23 @@ def repair(
     if suspects is not None:
         _begin(log, sources, suspects)
 
-    def repaired() -> dict[TopicPartition, int]:
-        return _repaired(log, client, sources, bury, patience.insert, suspects)
+    committed, starts = log.committed_all(GROUP, sources), log.start_offsets(sources)
+    ranges = {tp: range_of(at) if at else Range(starts[tp], None) for tp, at in committed.items()}
 
     with deadline(patience.whole, "the repair of the last inserts"):
-        positions = at_start(repaired, patience)
+        # Read once, however often it is tried: fences are passed once.
+        records = {
+            tp: [one for one in log.scan(tp, at.first, at.last + 1) if fences[tp].admits(one)]
+            for tp, at in ranges.items()
+            if at.last is not None
+        }
+        at_start(
+            lambda: _repair(client, ranges, records, bury, patience.insert, suspects), patience
+        )
+        positions = {tp: at.first if at.last is None else at.last + 1 for tp, at in ranges.items()}
+        # What is certain now need not be looked at again, and what was buried is buried once.
+        certain = {tp: Range(at, None, fences[tp].before(at)) for tp, at in positions.items()}
+        log.commit(GROUP, {tp: one.committed() for tp, one in certain.items()}, durable=True)
     for tp in sources:
         bury.done(tp)
     return positions
@@ -98,43 +113,33 @@ def store_missing(
     repair_roll_up(client, sorted(hours))
 
 
-def _repaired(
-    log: Log,
+def _repair(
     client: Client,
-    sources: Sequence[TopicPartition],
+    ranges: Mapping[TopicPartition, Range],
+    records: Mapping[TopicPartition, Sequence[Record]],
     bury: Burial,
     timeout: timedelta | None,
     suspects: Suspects | None,
-) -> dict[TopicPartition, int]:
+) -> None:
+    """Stores what is missing of the records of uncertain ranges; may be called again."""
     cluster = cluster_of(client)
-    stop_inserts(client, {tp.partition for tp in sources}, cluster.on)
+    stop_inserts(client, {tp.partition for tp in ranges}, cluster.on)
     cluster.catch_up(client)
-    positions = {}
     hours: set[int] = set()
-    for tp in sources:
-        committed = log.committed(GROUP, tp)
-        if committed is None or not committed.metadata:
-            positions[tp] = committed.offset if committed else log.start_offset(tp)
-            continue
-        first, last = committed.offset, int(committed.metadata)
-        bounds = _bounds(tp, first, last)
+    for tp, of_range in records.items():
+        first, last, _ = ranges[tp]
+        bounds = _bounds(tp, first, last or first)
         stored = _stored(client, bounds)
         missing = [
-            record
-            for record in log.scan(tp, first, last + 1)
-            if record.offset not in stored and not bury.stands(record)
+            record for record in of_range if record.offset not in stored and not bury.stands(record)
         ]
         if missing:
             logger.info("records of the last insert have no row", tp=tp, records=len(missing))
             _insert(client, missing, bury, timeout, suspects)
         hours |= _hours(client, bounds)
-        positions[tp] = last + 1
         if suspects is not None:
-            suspects.settled(tp, last + 1)
+            suspects.settled(tp, (last or first) + 1)
     repair_roll_up(client, sorted(hours))
-    # What is certain now need not be looked at again, and what was buried is buried once.
-    log.commit(GROUP, {tp: Committed(at) for tp, at in positions.items()}, durable=True)
-    return positions
 
 
 def _bounds(tp: TopicPartition, first: int, last: int) -> dict[str, Any]:
@@ -153,10 +158,11 @@ def _hours(client: Client, bounds: dict[str, Any]) -> set[int]:
 
 def _begin(log: Log, sources: Sequence[TopicPartition], suspects: Suspects) -> None:
     """What an uncertain range holds is not settled."""
-    committed = {tp: log.committed(GROUP, tp) for tp in sources}
+    starts = log.start_offsets(sources)
+    committed = log.committed_all(GROUP, sources)
     suspects.begin(
-        {tp: at.offset if at else log.start_offset(tp) for tp, at in committed.items()},
-        {tp: log.end_offset(tp) for tp in sources},
+        {tp: at.offset if at else starts[tp] for tp, at in committed.items()},
+        log.end_offsets(sources),
     )
 
 

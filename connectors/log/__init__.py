@@ -1,11 +1,20 @@
 """The log port, its adapters, and what every flow shares."""
 
+from connectors.log.kafka.settings import KafkaSettings
 from connectors.log.port import Log
 from connectors.log.sqlite.log import LogSettings, SqliteLog
 
-__all__ = ["LogSettings", "open_log"]
+__all__ = ["KafkaSettings", "LogSettings", "open_log"]
 
 
-def open_log(settings: LogSettings) -> Log:
-    """Opens the log that the settings ask for; its folder is created where it is missing."""
-    return SqliteLog(settings)
+def open_log(settings: LogSettings | KafkaSettings) -> Log:
+    """Opens the log that the settings ask for.
+
+    The folder of an embedded one is created where it is missing; of a cluster nothing is asked.
+    """
+    if isinstance(settings, LogSettings):
+        return SqliteLog(settings)
+    # Imported when asked for: the client library takes a tenth of a second.
+    from connectors.log.kafka.log import KafkaLog  # noqa: PLC0415
+
+    return KafkaLog(settings)

@@ -4,6 +4,7 @@ The headers of a dead record are those that it had, and behind them ours, from `
 foreign producer may have named a header like one of ours, so ours are looked for from the end.
 """
 
+import re
 from dataclasses import dataclass
 
 from connectors.log.body import INLINE_BYTES, BodyReference, read_body, write_body
@@ -13,7 +14,10 @@ from sealwax.errors import UnreadableRecordError
 from sealwax.model.delivery import Position
 from sealwax.model.topics import DEAD
 
-_SECRET = "api-key"  # noqa: S105 - the header's name, not a key
+API_KEY = "api-key"
+# A key that stands where it should not, such as `Authorization: Bearer sw_...`.
+_KEY = re.compile(rb"sw_[0-9A-Za-z]{8}_[0-9A-Za-z]+")
+_REDACTED = b"redacted"
 _FIRST = "reason"
 _BODY = "body"
 _ROW = "row"
@@ -69,7 +73,11 @@ def dead_entry(
     """
     position = Position(record.topic, record.partition, record.offset)
     headers: Headers = (
-        *((k, b"redacted" if k == _SECRET else v) for k, v in record.headers if k != "src"),
+        *(
+            (k, _REDACTED if k.lower() == API_KEY else _KEY.sub(_REDACTED, v))
+            for k, v in record.headers
+            if k != "src"
+        ),
         (_FIRST, reason.encode()),
         # A detail may quote the record; what is not Unicode there must not keep it out.
         ("detail", detail.encode(errors="replace")),

@@ -10,6 +10,7 @@ import structlog
 from connectors.log.body import split_body
 from connectors.log.dead import by_reference, is_large
 from connectors.log.port import Entry, Log
+from connectors.log.settle import source_of
 from connectors.log.settling import Settling
 from sealwax import clock
 from sealwax.errors import LogClosedError
@@ -51,6 +52,7 @@ class OutcomeWriter:
         self._log: Log = settling.log
         self._later = later
         self._acks = settling.acks
+        self._writers = {n: writer.header() for n, writer in settling.writers.items()}
         self._lock = threading.Lock()
         self._pending: dict[int, float] = {}  # append -> since when, oldest first
         self._numbers = count()
@@ -80,6 +82,8 @@ class OutcomeWriter:
             then: Called from a thread of the log; must not block or raise.
         """
         countdown = _Countdown(len(appends), settles, then)
+        if self._writers:
+            appends = [(topic, [self._signed(e) for e in entries]) for topic, entries in appends]
         if not appends:
             self._complete(countdown)
             return
@@ -89,6 +93,12 @@ class OutcomeWriter:
             self._pending.update(dict.fromkeys(numbers, now))
         for number, (topic, entries) in zip(numbers, appends, strict=True):
             self._append(number, topic, entries, countdown)
+
+    def _signed(self, entry: Entry) -> Entry:
+        """The entry with the name of its writer, by the partition number of its source."""
+        settles = source_of(entry.headers)
+        header = self._writers.get(settles[0].partition) if settles else None
+        return entry if header is None else entry._replace(headers=(*entry.headers, header))
 
     def _append(
         self, number: int, topic: str, entries: Sequence[Entry], countdown: _Countdown

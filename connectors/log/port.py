@@ -112,6 +112,11 @@ class Log(Protocol):
         """All records with start <= offset < end, in order; blocks as long as it takes."""
         ...
 
+    def scan_all(self, ranges: Mapping[TopicPartition, tuple[int, int]]) -> Iterator[Record]:
+        """`scan` of many partitions; each one's records in order, partitions in any."""
+        for tp, (start, end) in ranges.items():
+            yield from self.scan(tp, start, end)
+
     def start_offset(self, tp: TopicPartition) -> int:
         """The lowest offset that may still be read."""
         ...
@@ -120,9 +125,39 @@ class Log(Protocol):
         """One above the last durable record."""
         ...
 
+    def start_offsets(self, tps: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """`start_offset` of many, where the log is far away in one request."""
+        return {tp: self.start_offset(tp) for tp in tps}
+
+    def end_offsets(self, tps: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """`end_offset` of many, likewise."""
+        return {tp: self.end_offset(tp) for tp in tps}
+
+    def offset_since(self, tp: TopicPartition, stamp_ms: int) -> int:
+        """The first offset whose record was appended at `stamp_ms` or later, or the end.
+
+        Stamps never go back within a partition, so a few single reads find it.
+        """
+        low, high = self.start_offset(tp), self.end_offset(tp)
+        end = high
+        while low < high:
+            middle = (low + high) // 2
+            record = next(iter(self.scan(tp, middle, high)), None)
+            if record is None or record.stamp_ms >= stamp_ms:
+                high = middle
+            else:
+                low = record.offset + 1
+        return min(low, end)
+
     def committed(self, group: str, tp: TopicPartition) -> Committed | None:
         """What the group committed last, or None."""
         ...
+
+    def committed_all(
+        self, group: str, tps: Iterable[TopicPartition]
+    ) -> Mapping[TopicPartition, Committed | None]:
+        """`committed` of many, likewise."""
+        return {tp: self.committed(group, tp) for tp in tps}
 
     def commit(
         self, group: str, positions: Mapping[TopicPartition, Committed], *, durable: bool = True

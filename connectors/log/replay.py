@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from connectors.log.dead import Dead, read_dead
+from connectors.log.fences import admitted
 from connectors.log.port import Entry, Log, TopicPartition
 from connectors.log.settle import FIRST_POSITION, parse_source_header, source_header
 from sealwax.errors import SealwaxError, UnreadableRecordError
@@ -28,7 +29,8 @@ def partitions_of_dead(log: Log) -> Sequence[TopicPartition]:
 
 def dead_records(log: Log, tp: TopicPartition) -> Iterator[Dead | Position]:
     """What a partition of `email.dead` holds, oldest first; the position of what no flow wrote."""
-    for record in log.scan(tp, log.start_offset(tp), log.end_offset(tp)):
+    records = log.scan(tp, log.start_offset(tp), log.end_offset(tp))
+    for record in admitted(records, tp):
         try:
             yield read_dead(record)
         except UnreadableRecordError:

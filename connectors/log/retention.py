@@ -65,25 +65,15 @@ def bound(log: Log, tp: TopicPartition, kept: Kept) -> int:
 def _oldest_ms(log: Log, topic: str) -> int:
     """When the oldest record of a topic was appended; now where it has none."""
     partitions = [TopicPartition(topic, n) for n in range(log.partitions(topic))]
-    scans = [log.scan(tp, log.start_offset(tp), log.end_offset(tp)) for tp in partitions]
+    starts, ends = log.start_offsets(partitions), log.end_offsets(partitions)
+    scans = [log.scan(tp, starts[tp], ends[tp]) for tp in partitions if starts[tp] < ends[tp]]
     firsts = [next(iter(scan), None) for scan in scans]
     return min((first.stamp_ms for first in firsts if first), default=clock.now_ms())
 
 
 def first_since(log: Log, tp: TopicPartition, stamp_ms: int, below: int) -> int:
-    """The first offset below `below` whose record was appended at `stamp_ms` or later, or `below`.
-
-    Stamps never go back within a partition, so a few single reads find it.
-    """
-    low, high = log.start_offset(tp), below
-    while low < high:
-        middle = (low + high) // 2
-        record = next(iter(log.scan(tp, middle, high)), None)
-        if record is None or record.stamp_ms >= stamp_ms:
-            high = middle
-        else:
-            low = record.offset + 1
-    return min(low, below)
+    """The first offset whose record was appended at `stamp_ms` or later, at most `below`."""
+    return min(log.offset_since(tp, stamp_ms), below)
 
 
 class Retention:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from connectors.log.fences import Fences, Writer
 from connectors.log.port import Committed, Headers, TopicPartition
 from sealwax.errors import UnreadableRecordError
 from sealwax.model.delivery import Position
@@ -21,42 +22,115 @@ FIRST_POSITION = "first-position"
 
 Ends = tuple[int, ...]
 _MARK_VERSION = 1
+_STAND_VERSION = 2
 _MORE = 0x80
+# Flows by their numbers in a stand.
+_FLOWS = ("render", "dispatch", "analytics", "feedback", "schedule", "webhooks")
+_LIVES_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """What the metadata of a committed offset says.
+
+    Attributes:
+        ends: The mark.
+        writer: The incarnation of the owner when the mark was set; its fences stand before it. 0
+            where there are none.
+        lives: Names these lives of the source topic and the outputs; empty where it was not noted.
+        fences: The newest fences of the source partition below the offset.
+    """
+
+    ends: Ends
+    writer: int = 0
+    lives: bytes = b""
+    fences: tuple[Writer, ...] = ()
+
+
+def encode_stand(stand: Stand) -> str:
+    """A stand as base64; of a log without fences and lives the same as its mark."""
+    if not (stand.writer or stand.lives or stand.fences):
+        return encode_mark(stand.ends)
+    numbers = [stand.writer, len(stand.ends), *stand.ends]
+    for fence in stand.fences:
+        numbers += [_FLOWS.index(fence.flow), fence.number, fence.incarnation]
+    lives = stand.lives.ljust(_LIVES_BYTES, b"\0")[:_LIVES_BYTES]
+    return base64.b64encode(bytes([_STAND_VERSION]) + lives + _varints(numbers)).decode()
+
+
+def decode_stand(text: str) -> Stand:
+    """The reverse of encode_stand.
+
+    Raises:
+        UnreadableRecordError: Another version, or none at all.
+    """
+    raw = _decoded(text)
+    if raw[0] != _STAND_VERSION:
+        return Stand(decode_mark(text))
+    lives, numbers = raw[1 : 1 + _LIVES_BYTES], _numbers(raw[1 + _LIVES_BYTES :])
+    try:
+        writer, count = numbers[:2]
+        ends, rest = numbers[2 : 2 + count], numbers[2 + count :]
+        fences = tuple(
+            Writer(_FLOWS[rest[n]], rest[n + 1], rest[n + 2]) for n in range(0, len(rest), 3)
+        )
+    except (ValueError, IndexError) as error:
+        raise UnreadableRecordError("bad_mark", str(error)) from error
+    if len(ends) != count:
+        raise UnreadableRecordError("bad_mark", f"{text[:20]!r} is cut")
+    return Stand(ends, writer, lives.rstrip(b"\0"), fences)
 
 
 def encode_mark(ends: Ends) -> str:
     """Ends of the outputs, in the flow's order, as base64 of varints."""
-    out = bytearray([_MARK_VERSION])
-    for number in ends:
+    return base64.b64encode(bytes([_MARK_VERSION]) + _varints(ends)).decode()
+
+
+def decode_mark(text: str) -> Ends:
+    """The reverse of encode_mark; of a stand its mark.
+
+    Raises:
+        UnreadableRecordError: Another version, or not a mark at all.
+    """
+    raw = _decoded(text)
+    if raw[0] == _STAND_VERSION:
+        return decode_stand(text).ends
+    if raw[0] != _MARK_VERSION:
+        raise UnreadableRecordError("unknown_version", f"mark {text[:20]!r}")
+    return _numbers(raw[1:])
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise UnreadableRecordError("bad_mark", str(error)) from error
+    if not raw:
+        raise UnreadableRecordError("unknown_version", "mark ''")
+    return raw
+
+
+def _varints(numbers: Sequence[int]) -> bytes:
+    out = bytearray()
+    for number in numbers:
         rest = number
         while rest >= _MORE:
             out.append(rest & 0x7F | _MORE)
             rest >>= 7
         out.append(rest)
-    return base64.b64encode(bytes(out)).decode()
+    return bytes(out)
 
 
-def decode_mark(text: str) -> Ends:
-    """The reverse of encode_mark.
-
-    Raises:
-        UnreadableRecordError: Another version, or not a mark at all.
-    """
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise UnreadableRecordError("bad_mark", str(error)) from error
-    if not raw or raw[0] != _MARK_VERSION:
-        raise UnreadableRecordError("unknown_version", f"mark {text[:20]!r}")
-    ends, number, shift = [], 0, 0
-    for byte in raw[1:]:
+def _numbers(raw: bytes) -> tuple[int, ...]:
+    numbers, number, shift = [], 0, 0
+    for byte in raw:
         number |= (byte & 0x7F) << shift
         if byte & _MORE:
             shift += 7
         else:
-            ends.append(number)
+            numbers.append(number)
             number, shift = 0, 0
-    return tuple(ends)
+    return tuple(numbers)
 
 
 def source_header(position: Position, rcpt_index: int | None = None) -> bytes:
@@ -93,6 +167,7 @@ class _Mark:
 
     position: int
     ends: Ends
+    writer: int = 0
 
 
 class Settler:
@@ -103,15 +178,37 @@ class Settler:
     idempotent and needs no order.
     """
 
-    def __init__(self, tp: TopicPartition, offset: int, ends: Ends) -> None:
+    def __init__(
+        self,
+        tp: TopicPartition,
+        offset: int,
+        ends: Ends,
+        *,
+        stand: Stand | None = None,
+        writer: int = 0,
+        lives: bytes = b"",
+    ) -> None:
+        """Begins at an offset.
+
+        Args:
+            tp: The partition.
+            offset: Its watermark.
+            ends: The first mark.
+            stand: What was committed with the offset, where its mark is the first one.
+            writer: The owner's incarnation, of the marks that follow.
+            lives: As in a stand.
+        """
         self.tp = tp
+        self.fences = Fences(tp, stand.fences if stand else ())
+        self._writer = writer
+        self._lives = lives
         self._lock = threading.Lock()
         self._watermark = offset
         self._position = offset
         self._sizes: dict[int, int] = {}
         self._above: set[int] = set()
         self._unsettled_bytes = 0
-        self._marks = deque([_Mark(offset, ends)])
+        self._marks = deque([_Mark(offset, ends, stand.writer if stand else writer)])
         self._committed: Committed | None = None
         # True while outcomes of the last run may stand above the first mark, which must stay.
         self.replaying = False
@@ -171,16 +268,19 @@ class Settler:
             last = self._marks[-1]
             if last.position == self._position:
                 # Nothing was handed out since: the mark of a held or idle head moves along.
-                last.ends = ends
+                last.ends, last.writer = ends, self._writer
             else:
-                self._marks.append(_Mark(self._position, ends))
+                self._marks.append(_Mark(self._position, ends, self._writer))
             self._drop_marks()
 
     def commit_point(self) -> Committed | None:
         """What to commit now, or None where nothing moved since the last call."""
         with self._lock:
             self._drop_marks()
-            point = Committed(self._watermark, encode_mark(self._marks[0].ends))
+            first = self._marks[0]
+            fences = self.fences.before(self._watermark)
+            stand = Stand(first.ends, first.writer, self._lives, fences)
+            point = Committed(self._watermark, encode_stand(stand))
             if point == self._committed:
                 return None
             self._committed = point

@@ -3,12 +3,16 @@
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from types import MappingProxyType
+from typing import NamedTuple
 
 import structlog
 
-from connectors.log.port import Committed, Log, TopicPartition
-from connectors.log.settle import Ends, Settler, decode_mark, source_of
+from connectors.log.fences import Fences, Writer, fence_entry
+from connectors.log.port import Committed, Entry, Log, TopicPartition
+from connectors.log.settle import Settler, Stand, decode_stand, source_of
 from connectors.log.suspects import Suspects
 from sealwax import clock
 from sealwax.errors import UnreadableRecordError
@@ -20,6 +24,9 @@ Done = frozenset[tuple[str, int | None]]
 _COMMIT_EVERY_S = 0.2
 _ENDS_EVERY_S = 0.5
 _MAX_MARKS_BEHIND = 1_000
+# A cluster forgets the offsets of a group without members some time after its last commit.
+_RENEW_EVERY_S = 600.0
+_NO_WRITERS: Mapping[int, Writer] = MappingProxyType({})
 _READ_BACK = ".readback."
 
 logger = structlog.get_logger(__name__)
@@ -60,6 +67,33 @@ class FlowSpec:
     window_bytes: int = 256 * 1024 * 1024
 
 
+class Floor(NamedTuple):
+    """Where a read-back begins in an output, and whose fence stands before it."""
+
+    offset: int
+    writer: int
+
+
+def why_lost(committed: int | None, first: int, end: int) -> str:
+    """Why a group may not go on in a partition: records are gone that it has not read (R4).
+
+    Args:
+        committed: The group's offset, or None.
+        first: The start of the partition.
+        end: Its end.
+
+    Returns:
+        A sentence; empty where nothing is lost.
+    """
+    if committed is None:
+        return f"no offset is committed, and it begins at {first}" if first else ""
+    if committed < first:
+        return f"records {committed} to {first - 1} were deleted before they were read"
+    if committed > end:
+        return f"it ends at {end}, below the committed offset {committed}: it was cut or made anew"
+    return ""
+
+
 class Settling:
     """The settlers of the partitions that this process owns, read back and committed in one place.
 
@@ -74,16 +108,25 @@ class Settling:
         numbers: Sequence[int],
         suspects: Suspects | None = None,
         *,
+        writers: Mapping[int, Writer] = _NO_WRITERS,
         timer: bool = True,
     ) -> None:
-        """Opens the partitions `numbers` of every source topic; ownership must be held.
+        """Opens the partitions of every source topic; ownership must be held.
 
-        With `suspects` records that kill the process are found and put aside (R16). Without `timer`
-        no thread commits, and the caller calls `commit_round` in its place.
+        Args:
+            log: The log.
+            spec: What the flow reads and where its outcomes go.
+            numbers: The partition numbers of this process.
+            suspects: Finds records that kill the process, which are put aside (R16).
+            writers: By number, who this process is to the readers of its outcomes, where another
+                one that owned the number may still append (R3).
+            timer: Without it no thread commits, and the caller calls `commit_round` in its place.
         """
         self.log = log
         self.spec = spec
         self.suspects = suspects
+        self.writers = writers
+        self.stopped: dict[TopicPartition, str] = {}
         self.sources = [TopicPartition(topic, n) for topic in sorted(spec.shares) for n in numbers]
         self.acks: deque[Position] = deque()  # source records whose outcomes are durable
         self._settlers: dict[TopicPartition, Settler] = {}
@@ -92,6 +135,8 @@ class Settling:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._marked_at = float("-inf")
+        self._renewed_at = clock.monotonic()
+        self._append_fences()
         self._read_back()
         if suspects is not None:
             suspects.begin(
@@ -151,6 +196,10 @@ class Settling:
             if clock.monotonic() - self._marked_at >= _ENDS_EVERY_S:
                 self._mark()
                 self._marked_at = clock.monotonic()
+            if clock.monotonic() - self._renewed_at >= _RENEW_EVERY_S:
+                for settler in self._settlers.values():
+                    settler.forget_commit()
+                self._renewed_at = clock.monotonic()
         except Exception:
             logger.exception("no marks were set, tried again")
         self._try_commit(durable=False)
@@ -174,25 +223,56 @@ class Settling:
             self._thread.join()
         self._try_commit(durable=True)
 
+    def stop(self, tp: TopicPartition, reason: str) -> None:
+        """Reads a partition no further, since mail was lost in it or could be sent twice (R4)."""
+        self.stopped[tp] = reason
+        logger.critical(
+            "a partition is not read", flow=self.spec.name, tp=tp, reason=reason,
+            see="sealwax doctor",
+        )  # fmt: skip
+
+    def _append_fences(self) -> None:
+        """Notes where they stand: a read-back ends at them, since what follows counts no more."""
+        fences: defaultdict[str, list[Entry]] = defaultdict(list)
+        for number, writer in self.writers.items():
+            for output in self._outputs.get(number, ()):
+                fences[output.topic].append(fence_entry(output.partition, writer))
+        self._fences: defaultdict[TopicPartition, set[int]] = defaultdict(set)
+        for topic, entries in fences.items():
+            offsets = self.log.append_wait(topic, entries)
+            for entry, offset in zip(entries, offsets, strict=True):
+                self._fences[TopicPartition(topic, entry.partition)].add(offset)
+
     def _read_back(self) -> None:
-        starts: dict[TopicPartition, int] = {}
+        starts: defaultdict[TopicPartition, dict[int, Floor]] = defaultdict(dict)
         found: dict[TopicPartition, dict[int, set[tuple[str, int | None]]]] = {}
-        now_ends = self._read_ends()
+        outputs = {output for outputs in self._outputs.values() for output in outputs}
+        firsts = self.log.start_offsets({*outputs, *self.sources})
+        now_ends = self.log.end_offsets({*outputs, *self.sources})
+        committed = self.log.committed_all(self.spec.name, self.sources)
         for tp in self.sources:
-            committed = self.log.committed(self.spec.name, tp)
-            offset, ends = self._start_of(tp, committed)
-            outputs = self._outputs[tp.partition]
-            if offset < self.log.end_offset(tp):
+            at = committed[tp]
+            stand, lives = self._stand(tp, at), self._lives(tp)
+            reason = self._why_stopped(tp, at, stand, lives, firsts, now_ends)
+            if reason:
+                self.stop(tp, reason)
+            offset = at.offset if at else firsts[tp]
+            whole = tuple(firsts[output] for output in self._outputs[tp.partition])
+            ends = stand.ends if stand else whole
+            if offset < now_ends[tp] and not reason:
                 found[tp] = defaultdict(set)
-                for output, end in zip(outputs, ends, strict=True):
-                    starts[output] = min(end, starts.get(output, end))
+                for output, end in zip(self._outputs[tp.partition], ends, strict=True):
+                    floor = Floor(end, stand.writer if stand else 0)
+                    floors = starts[output]
+                    floors[tp.partition] = min(floor, floors.get(tp.partition, floor))
             else:
-                ends = tuple(now_ends[output] for output in outputs)
-            self._settlers[tp] = Settler(tp, offset, ends)
+                ends = tuple(now_ends[output] for output in self._outputs[tp.partition])
+                stand = stand and replace(stand, writer=self._incarnation(tp.partition))
+            self._settlers[tp] = Settler(
+                tp, offset, ends, stand=stand, writer=self._incarnation(tp.partition), lives=lives
+            )
         begun_at = clock.monotonic()
-        scanned = sum(
-            self._scan(output, start, now_ends[output], found) for output, start in starts.items()
-        )
+        scanned = self._scan(starts, now_ends, found)
         seconds = round(clock.monotonic() - begun_at, 1)
         logger.info("outputs read back", flow=self.spec.name, records=scanned, seconds=seconds)
         self._done = {
@@ -204,45 +284,91 @@ class Settling:
         for tp, done in self._done.items():
             self._settlers[tp].replaying = bool(done)
 
-    def _start_of(self, tp: TopicPartition, committed: Committed | None) -> tuple[int, Ends]:
-        """Watermark and mark to start from; without a usable mark the outputs are read whole."""
-        outputs = self._outputs[tp.partition]
-        whole = tuple(self.log.start_offset(output) for output in outputs)
+    def _incarnation(self, number: int) -> int:
+        return self.writers[number].incarnation if number in self.writers else 0
+
+    def _lives(self, tp: TopicPartition) -> bytes:
+        """Names these lives of the topics that a mark speaks of; nothing in a log of our own."""
+        if not self.writers:
+            return b""
+        names = sorted({tp.topic, *(output.topic for output in self._outputs[tp.partition])})
+        lives = "\n".join(self.log.incarnation(name) for name in names)
+        return sha256(lives.encode()).digest()[:8]
+
+    def _stand(self, tp: TopicPartition, committed: Committed | None) -> Stand | None:
+        """What was committed; without a usable mark the outputs are read whole."""
         if committed is None:
-            return self.log.start_offset(tp), whole
+            return None
         try:
-            ends = decode_mark(committed.metadata)
+            stand = decode_stand(committed.metadata)
         except UnreadableRecordError as error:
             logger.warning("mark unreadable, outputs are read whole", tp=tp, error=str(error))
-            return committed.offset, whole
-        if len(ends) != len(outputs):
+            return None
+        if len(stand.ends) != len(self._outputs[tp.partition]):
             logger.warning("mark of another layout, outputs are read whole", tp=tp)
-            return committed.offset, whole
-        return committed.offset, ends
+            return None
+        return stand
+
+    def _why_stopped(
+        self,
+        tp: TopicPartition,
+        committed: Committed | None,
+        stand: Stand | None,
+        lives: bytes,
+        firsts: Mapping[TopicPartition, int],
+        ends: Mapping[TopicPartition, int],
+    ) -> str:
+        """Why a partition may not be read on; empty where it may."""
+        if stand and stand.lives and lives and stand.lives != lives:
+            return "its topic, or one that its outcomes go to, was deleted and made again"
+        lost = why_lost(None if committed is None else committed.offset, firsts[tp], ends[tp])
+        if lost or firsts[tp] == ends[tp]:
+            return lost
+        outputs = self._outputs[tp.partition]
+        marks = stand.ends if stand else (0,) * len(outputs)
+        waits = committed is None or committed.offset < ends[tp]
+        for output, mark in zip(outputs, marks, strict=True):
+            if waits and mark < firsts[output]:
+                return (
+                    f"{output.topic}/{output.partition} begins at {firsts[output]}: which of its "
+                    f"records were done since {mark} is not known any more"
+                )
+        return ""
 
     def _scan(
         self,
-        output: TopicPartition,
-        start: int,
-        end: int,
+        starts: Mapping[TopicPartition, Mapping[int, Floor]],
+        ends: Mapping[TopicPartition, int],
         found: Mapping[TopicPartition, Mapping[int, set[tuple[str, int | None]]]],
     ) -> int:
-        """Takes in what one output holds of records that are not settled; how many it read."""
+        """Takes in what the outputs hold of records that are not settled; how many it read."""
+        fences, ranges = {}, {}
+        for output, floors in starts.items():
+            # A mark's writer had put its fence before the mark.
+            known = [(number, floor.writer) for number, floor in floors.items() if floor.writer]
+            fences[output] = Fences(output, [Writer(self.spec.name, *one) for one in known])
+            ours = self._fences[output]
+            start = min(floor.offset for floor in floors.values())
+            end = max(ours, default=ends[output])
+            if not ours.issuperset(range(start, end)):
+                ranges[output] = start, end
         count = 0
-        for record in self.log.scan(output, start, end):
+        for record in self.log.scan_all(ranges):
             count += 1
+            if not fences[TopicPartition(record.topic, record.partition)].admits(record):
+                continue
             parsed = source_of(record.headers)
             if parsed is None:
                 continue
             position, rcpt_index = parsed
             tp = TopicPartition(position.topic, position.partition)
             if tp in found and position.offset >= self._settlers[tp].watermark:
-                found[tp][position.offset].add((output.topic, rcpt_index))
+                found[tp][position.offset].add((record.topic, rcpt_index))
         return count
 
     def _read_ends(self) -> dict[TopicPartition, int]:
         outputs = {output for outputs in self._outputs.values() for output in outputs}
-        return {output: self.log.end_offset(output) for output in outputs}
+        return dict(self.log.end_offsets(outputs))
 
     def _run(self) -> None:
         while not self._ended.wait(_COMMIT_EVERY_S):
@@ -265,7 +391,7 @@ class Settling:
         with self._lock:
             moved = {}
             for tp, settler in self._settlers.items():
-                point = settler.commit_point()
+                point = None if tp in self.stopped else settler.commit_point()
                 if point is not None:
                     moved[tp] = point
             if moved:

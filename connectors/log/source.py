@@ -13,10 +13,12 @@ from bytewax.inputs import (
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from typing_extensions import override
 
+from connectors.log.fences import may_be_fence
 from connectors.log.port import Record, TopicPartition
-from connectors.log.settling import Done, Settling
+from connectors.log.settling import Done, Settling, why_lost
 from connectors.log.suspects import Suspects
 from sealwax import clock
+from sealwax.errors import LogPositionError
 from sealwax.model.delivery import Position
 
 # A source that has just read something is asked again at once; an idle one after this time. Never
@@ -77,6 +79,7 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
         self._suspects = settling.suspects
         self._settler = settling.settler(tp)
         self._reader = settling.log.reader(tp, self._settler.position)
+        self._read_to = self._settler.position
         self._buffer: deque[Record] = deque()
         self._read_at = clock.monotonic()
         self._process = process
@@ -92,17 +95,17 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
         if self._process.draining():
             raise StopIteration
         self._process.running()
-        room = self._room()
+        room = 0 if self._tp in self._settling.stopped else self._room()
         if room > 0 and not self._buffer:
             size = min(_READ_BYTES, self._window_bytes - self._settler.unsettled_bytes)
-            self._buffer.extend(self._reader.read(min(room, _READ_RECORDS), size))
+            self._buffer.extend(self._read(min(room, _READ_RECORDS), size))
             self._read_at = clock.monotonic()
         items: list[SourceItem] = []
         now_ms = clock.now_ms()
         if self._suspects is not None:
             self._settle_run(self._suspects)
         while self._buffer and room > len(items):
-            if self._hold_ms and self._is_held(self._buffer[0], now_ms):
+            if self._is_held(self._buffer[0], now_ms):
                 break
             if not self._may_take(self._buffer[0]):
                 break
@@ -112,12 +115,31 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
         self._busy = bool(items)
         return items
 
+    def _read(self, most: int, size: int) -> list[Record]:
+        """The next records that count; none where the log has lost some before them (R4)."""
+        try:
+            records = self._reader.read(most, size)
+        except LogPositionError as error:
+            self._settling.stop(self._tp, str(error))
+            return []
+        if records and records[0].offset > self._read_to:
+            first = self._settling.log.start_offset(self._tp)
+            lost = why_lost(self._read_to, first, records[0].offset)
+            if lost:
+                self._settling.stop(self._tp, lost)
+                return []
+        if records:
+            self._read_to = records[-1].offset + 1
+        return records
+
     def _is_held(self, record: Record, now_ms: int) -> bool:
         """Whether its time in the delay topic is not over.
 
         A stamp in the future was made before the clock was set back, or follows one that was. Such
         a record waits from when it was read: else all retries would wait for the clock to catch up.
         """
+        if not self._hold_ms or may_be_fence(record):
+            return False
         if record.stamp_ms > now_ms:
             return (clock.monotonic() - self._read_at) * 1000 < self._hold_ms
         return record.stamp_ms > now_ms - self._hold_ms
@@ -148,7 +170,7 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
 
     def _take(self, record: Record, items: list[SourceItem]) -> None:
         done = self._done.pop(record.offset, NOTHING_DONE) if self._done else NOTHING_DONE
-        if done and self._one_outcome:
+        if not self._settler.fences.admits(record) or (done and self._one_outcome):
             self._settler.skip(record.offset)
         else:
             self._settler.hand_out(record.offset, len(record.value or b""))

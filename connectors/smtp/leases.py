@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import structlog
 
+from connectors.log.fences import WRITER, Writer, admitted, writer_of
 from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import Entry, Record, TopicPartition
 from connectors.log.settle import (
@@ -23,7 +24,7 @@ from connectors.log.settle import (
     source_header,
     source_of,
 )
-from connectors.log.settling import Settling
+from connectors.log.settling import Floor, Settling
 from connectors.records import encode_deliveries, message_header
 from connectors.smtp.items import Send
 from sealwax import clock
@@ -48,11 +49,13 @@ class Lease(NamedTuple):
         holder: The process whose attempt it stands for.
         of: The record that the attempt's outcome settles.
         ends: Where the flow's outputs ended when the attempt was still open.
+        writer: The incarnation of its writer, whose fence stands before them; 0 without fences.
     """
 
     holder: str
     of: Position
     ends: Ends
+    writer: int = 0
 
     def header(self) -> tuple[str, bytes]:
         """Name and value of the record's header."""
@@ -66,14 +69,16 @@ def lease_of(record: Record) -> Lease | None:
     if value is None:
         return None
     parts = value.decode("utf-8", "replace").split(" ")
-    if len(parts) != len(Lease._fields):
+    if len(parts) != 3:  # noqa: PLR2004 - as header() writes them
         return None
     parsed = parse_source_header(parts[1].encode())
     try:
         ends = decode_mark(parts[2])
     except UnreadableRecordError:
         return None
-    return Lease(parts[0], parsed[0], ends) if parsed else None
+    raw = next((value for name, value in record.headers if name == WRITER), b"")
+    writer = writer_of(raw)
+    return Lease(parts[0], parsed[0], ends, writer.incarnation if writer else 0) if parsed else None
 
 
 class Fate(Enum):
@@ -178,7 +183,7 @@ class Leases:
 
     def _outcomes(self, due: Iterable[Due]) -> frozenset[Position]:
         """Which of these leases' messages have an outcome in the log; one scan for all."""
-        starts: dict[TopicPartition, int] = {}
+        floors: dict[TopicPartition, Floor] = {}
         wanted = set()
         for one in due:
             wanted.add(one.lease.of)
@@ -186,11 +191,14 @@ class Leases:
             whole = [self._settling.log.start_offset(output) for output in outputs]
             ends = one.lease.ends if len(one.lease.ends) == len(outputs) else whole
             for output, least, end in zip(outputs, whole, ends, strict=True):
-                starts[output] = min(max(least, end), starts.get(output, max(least, end)))
+                floor = Floor(max(least, end), one.lease.writer)
+                floors[output] = min(floor, floors.get(output, floor))
         found = set()
-        for output, start in starts.items():
-            end = self._settling.log.end_offset(output)
-            for record in self._settling.log.scan(output, start, end):
+        flow, log = self._settling.spec.name, self._settling.log
+        for output, floor in floors.items():
+            records = log.scan(output, floor.offset, log.end_offset(output))
+            before = [Writer(flow, output.partition, floor.writer)] if floor.writer else []
+            for record in admitted(records, output, before):
                 settles = source_of(record.headers)
                 if settles and settles[0] in wanted and lease_of(record) is None:
                     found.add(settles[0])

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from connectors.log.dead import header
+from connectors.log.dead import API_KEY, header
 from connectors.log.port import Headers, Record
 from connectors.log.settle import FIRST_POSITION, parse_source_header
 from connectors.log.source import SourceItem
@@ -18,7 +18,10 @@ from sealwax.model.email_id import accepted_at_ms, email_id
 from sealwax.model.submission import Submission
 from sealwax.model.topics import STREAMS, requested
 
-_API_KEY = "api-key"
+_TENANT = "tenant"
+_IDEMPOTENCY_KEY = "idempotency-key"
+# What only we write into a record: a producer's own would be believed after a replay.
+_OURS = frozenset({API_KEY, FIRST_POSITION, "repeatable"})
 _TIME = re.compile(r"[0-9]{1,15}")
 _STREAM_OF = {requested(stream): stream for stream in STREAMS}
 
@@ -78,12 +81,23 @@ class Intake:
         tenant_of_key: Callable[[str], str | None],
         incarnation: Callable[[str], str],
         limits: SubmissionLimits,
+        trusted_tenant: Callable[[str], bool] | None = None,
     ) -> None:
-        """Takes the key of grants, the look-ups of API keys and of topics, and the limits."""
+        """Takes what requests are checked against.
+
+        Args:
+            grant_key: Key of the grants.
+            tenant_of_key: API key -> its tenant's id; None for one that is not in force.
+            incarnation: Topic -> its incarnation.
+            limits: Of a submission.
+            trusted_tenant: Where the topic's ACLs say who may produce: whether there is a tenant of
+                that id. Without it a producer's `tenant` header counts for nothing.
+        """
         self._grant_key = grant_key
         self._tenant_of_key = tenant_of_key
         self._incarnation = incarnation
         self._limits = limits
+        self._trusted_tenant = trusted_tenant
 
     def read(self, item: SourceItem) -> Request:
         """The request of a record.
@@ -96,7 +110,7 @@ class Intake:
             raise self._crashed(record)
         source = Position(record.topic, record.partition, record.offset)
         granted = self._granted(record)
-        ident, tenant_id, accepted_at_ms = granted or self._by_api_key(record)
+        ident, tenant_id, accepted_at_ms = granted or self._of_producer(record)
         try:
             submission = read_submission(
                 record.value or b"",
@@ -106,11 +120,10 @@ class Intake:
             )
         except SubmissionError as error:
             raise RejectedError("bad_request", str(error), tenant_id, ident) from error
-        if granted is None:
-            claim, payload_hash = _claim_of_producer(record, tenant_id, ident)
-        else:
-            repeatable = header(record.headers, "repeatable") is not None
-            claim, payload_hash = email_claim(ident) if repeatable else "", b""
+        # A producer's record that is replayed has a grant by now, and its key still counts.
+        claim, payload_hash = _claim_of_producer(record, tenant_id, ident)
+        if not claim and granted and header(record.headers, "repeatable") is not None:
+            claim = email_claim(ident)
         return Request(
             source=source,
             first=source if granted is None else _first_position(record.headers) or source,
@@ -126,16 +139,16 @@ class Intake:
     def kept_headers(self, record: Record, rejected: RejectedError) -> Headers:
         """The record's headers as `email.dead` keeps them.
 
-        An API key is not kept. Where it was one that is known, a grant stands in its place, so that
-        the record can be processed again.
+        An API key is not kept. Where the sender is known, a grant stands in its place, so that the
+        record can be processed again.
         """
-        if header(record.headers, _API_KEY) is None or not rejected.tenant_id:
+        if not rejected.tenant_id or self._granted(record):
             return record.headers
         ident, tenant_id = rejected.email_id, rejected.tenant_id
         at_ms = accepted_at_ms(ident)
         claim = grant(self._grant_key, ident, tenant_id, at_ms, record.value or b"")
         return (
-            *((name, value) for name, value in record.headers if name != _API_KEY),
+            *((name, value) for name, value in record.headers if name.lower() not in _OURS),
             ("email-id", ident.encode()),
             ("tenant", tenant_id.encode()),
             ("accepted-at", str(at_ms).encode()),
@@ -145,7 +158,7 @@ class Intake:
     def _crashed(self, record: Record) -> RejectedError:
         """The rejection of a record whose value must not be read any more."""
         try:
-            ident, tenant_id, _ = self._granted(record) or self._by_api_key(record)
+            ident, tenant_id, _ = self._granted(record) or self._of_producer(record)
         except RejectedError as error:
             ident, tenant_id = error.email_id, error.tenant_id
         return RejectedError(CRASHED, CRASHED_DETAIL, tenant_id, ident)
@@ -163,22 +176,37 @@ class Intake:
         holds = grant_holds(self._grant_key, ident, tenant_id, accepted_at_ms, value, claimed)
         return (ident, tenant_id, accepted_at_ms) if holds else None
 
-    def _by_api_key(self, record: Record) -> tuple[str, str, int]:
+    def _of_producer(self, record: Record) -> tuple[str, str, int]:
+        """The same of any other record. Raises RejectedError: its sender is not known."""
         ident = self._foreign_id(record)
-        key = header(record.headers, _API_KEY)
-        if key is None:
-            detail = "the record has neither a valid grant nor an api-key header"
-            raise RejectedError("unauthenticated", detail, "", ident)
-        tenant_id = self._tenant_of_key(key.decode("utf-8", "replace"))
+        tenant_id = None
+        if named := _values(record, API_KEY):
+            tenant_id = self._tenant_of_key(named[0])
+            problem = "the api-key header holds no key in force: it is unknown, or was revoked"
+        elif self._trusted_tenant and (named := _values(record, _TENANT)):
+            tenant_id = named[0] if self._trusted_tenant(named[0]) else None
+            problem = "the tenant header names no tenant of this installation"
+        else:
+            problem = "the record has neither a valid grant nor an api-key header"
+        if len(named) > 1:
+            tenant_id, problem = None, "it has several api-key or tenant headers that differ"
         if tenant_id is None:
-            detail = "the api-key header holds no key that this installation knows"
-            raise RejectedError("unauthenticated", detail, "", ident)
+            raise RejectedError("unauthenticated", problem, "", ident)
         return ident, tenant_id, record.stamp_ms
 
     def _foreign_id(self, record: Record) -> str:
         """The same id each time that the record is read: its stamp, and its place in the log."""
         place = f"{self._incarnation(record.topic)}/{record.partition}/{record.offset}"
         return email_id(record.stamp_ms, hashlib.sha256(place.encode()).digest())
+
+
+def _values(record: Record, name: str) -> list[str]:
+    """What a producer's headers of that name say, each once.
+
+    Whoever spells a name as in HTTP must not be refused for it, nor sent twice.
+    """
+    found = (v.decode("utf-8", "replace") for k, v in record.headers if k.lower() == name)
+    return list(dict.fromkeys(found))
 
 
 def _first_position(headers: Headers) -> Position | None:
@@ -189,11 +217,10 @@ def _first_position(headers: Headers) -> Position | None:
 
 def _claim_of_producer(record: Record, tenant_id: str, email_id: str) -> tuple[str, bytes]:
     """The claim of a producer's Idempotency-Key and the payload's hash; empty without a key."""
-    # HTTP's spelling of the name is any; who writes it so here must not be sent twice either.
-    key = next((v for k, v in record.headers if k.lower() == "idempotency-key"), None)
-    if key is None:
+    keys = _values(record, _IDEMPOTENCY_KEY)
+    if not keys:
         return "", b""
-    if not is_idempotency_key(key):
-        detail = "Idempotency-Key: it must have 1 to 256 characters of printable ASCII"
+    if len(keys) > 1 or not is_idempotency_key(keys[0].encode()):
+        detail = "Idempotency-Key: it must be one, of 1 to 256 characters of printable ASCII"
         raise RejectedError("bad_request", detail, tenant_id, email_id)
-    return key_claim(tenant_id, key.decode("ascii")), hashlib.sha256(record.value or b"").digest()
+    return key_claim(tenant_id, keys[0]), hashlib.sha256(record.value or b"").digest()

@@ -13,7 +13,7 @@ from litestar.types import ControllerRouterHandler
 
 from sealwax.api.accept import Accepted, Refused
 from sealwax.api.problems import ALL, MEDIA_TYPE, Problem
-from sealwax.mail.submission_json import EmailJson
+from sealwax.mail import submission_schema
 
 _REF: Final = "#/components/schemas/{name}"
 _OPEN: Final = ("/healthz", "/readyz", "/problems/{slug}", "/openapi.json")
@@ -23,20 +23,6 @@ _EXAMPLE: Final = {
     "subject": "Hi {{name}}",
     "html": "<p>Hello {{name}}</p>",
     "data": {"name": "Grace"},
-}
-_FIELDS: Final = {
-    "from": "Author; the domain must be one of yours. `Name <a@b.example>` or the bare address.",
-    "to": "1 to 50 recipients, with cc and bcc together.",
-    "bcc": "Recipients that the message does not name.",
-    "subject": "One line. Handlebars where `data` is present.",
-    "html": "Body. Handlebars where `data` is present; values are escaped.",
-    "text": "Body. Made from html where it is absent.",
-    "headers": "Header fields of your own, by name.",
-    "scheduled_at": "ISO 8601; a time in the future is not yet available.",
-    "template": "A stored template instead of html and text.",
-    "data": "Values for Handlebars; with it (even `{}`) subject, html and text are templates.",
-    "stream": "`transactional` (default) or `marketing`.",
-    "give_up_after": "How long it is tried: 1m to 7d, such as 15m or 24h.",
 }
 _KEY: Final = {
     "name": "Idempotency-Key",
@@ -74,12 +60,9 @@ def document(
         ),
     )
     schema: dict[str, Any] = msgspec.to_builtins(described.openapi_schema.to_schema())
-    _, components = msgspec.json.schema_components(
-        [EmailJson, Accepted, Refused, Problem], ref_template=_REF
-    )
-    for name, text in _FIELDS.items():
-        components["EmailJson"]["properties"][name]["description"] = text
-    schema["components"].setdefault("schemas", {}).update(components)
+    _, answers = msgspec.json.schema_components([Accepted, Refused, Problem], ref_template=_REF)
+    schemas = schema["components"].setdefault("schemas", {})
+    schemas.update({**answers, **submission_schema.components(_REF)})
     schema["paths"] |= {
         "/v1/emails": {"post": _accept_one()},
         "/v1/emails/batch": {"post": _accept_batch()},

@@ -35,7 +35,7 @@ def rebuild(
     """
     since_ms = _start_ms(first) if first else 0
     settings = load()
-    if not (settings.data_dir / "log").is_dir():
+    if not settings.has_log:
         raise ConfigurationError(f"there is no log in {settings.data_dir}; set SEALWAX_DATA_DIR")
     ownership = FileOwnership(settings.data_dir / "locks", "analytics")
     ownership.acquire(range(settings.log.partitions))

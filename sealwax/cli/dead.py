@@ -167,7 +167,7 @@ def _opened() -> Iterator[tuple[Settings, Log]]:
     settings = load()
     for warning in warnings_of(settings):
         complain(warning)
-    if not settings.log.directory.exists():
+    if not settings.has_log:
         raise ConfigurationError(f"there is no log in {settings.data_dir}: `sealwax up` makes one")
     log = open_log(settings.log)
     try:

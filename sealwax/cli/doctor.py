@@ -51,7 +51,7 @@ def doctor(
     say(f"locks   {'held as follows' if holders else 'nobody works on this data directory'}")
     if holders:
         say_table(("flow", "partition", "process"), holders)
-    if (settings.data_dir / "log").is_dir():
+    if settings.has_log:
         with closing(open_log(settings.log)) as log:
             rows = list(_oldest(log))
             leases = _leases(log)

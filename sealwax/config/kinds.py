@@ -26,6 +26,7 @@ _RATE_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000}
 # above 10/s would lose the slots that pass between two looks at the clock.
 _BURST_MS = 100
 _DATABASE = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]{0,62})?/?", re.ASCII)
+_NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,40}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}", re.ASCII)
 
 
@@ -65,10 +66,12 @@ class Kind:
     parse: Callable[[str], Any]
 
 
-def whole(lowest: int, highest: int) -> Kind:
-    """A whole number within bounds."""
+def whole(lowest: int, highest: int, *, optional: bool = False) -> Kind:
+    """A whole number within bounds; empty is None where `optional`."""
 
-    def parse(text: str) -> int:
+    def parse(text: str) -> int | None:
+        if optional and not text:
+            return None
         if not (text.isascii() and text.isdecimal()):
             raise ValueError
         number: int = _within(int(text), lowest, highest)
@@ -113,6 +116,12 @@ def word(*words: str) -> Kind:
         return text.lower()
 
     return Kind("one of " + ", ".join(words), parse)
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in {"on", "off"}:
+        raise ValueError
+    return text.lower() == "on"
 
 
 def _bytes(text: str) -> int:
@@ -173,6 +182,18 @@ def _clickhouse_url(text: str) -> str:
     return text
 
 
+def _namespace(text: str) -> str:
+    if text and not _NAMESPACE.fullmatch(text):
+        raise ValueError
+    return text
+
+
+def _file(text: str) -> Path | None:
+    return Path(text).expanduser().absolute() if text else None
+
+
+FILE = Kind("a file", _file)
+NAMESPACE = Kind("up to 40 letters, digits, `.`, `_` or `-`, such as `staging.`", _namespace)
 PATH = Kind("a folder without ? and & in its full path", _path)
 ADDRESS = Kind("host:port, such as 127.0.0.1:8025 or [::1]:8025", _address)
 HOST = Kind("a host name such as mail.example.com", _host)
@@ -182,5 +203,6 @@ ROUTES = Kind(
     "such as example.test=127.0.0.1:2525",
     Routes.parse,
 )
+SWITCH = Kind("on or off", _switch)
 TEXT = Kind("text", str)
 CLICKHOUSE_URL = Kind("http or https://user:password@host:8123/database", _clickhouse_url)

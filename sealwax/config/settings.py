@@ -7,8 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from connectors.log import LogSettings
+from connectors.log import KafkaSettings, LogSettings
 from sealwax.config.kinds import Address
+from sealwax.config.properties import read_properties
 from sealwax.model.topics import Stream
 from sealwax.policy.lane import LaneSettings
 from sealwax.policy.retry import RetrySettings
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _LEAST_FREE_BYTES = 256 << 20
 _LEAST_FREE_SHARE = 0.05
+_PARTITIONS = 4
+_PARTITIONS_OF_KAFKA = 12
 # How much longer than for the lock of the log the API waits for the disk to answer.
 _FOR_THE_DISK = timedelta(seconds=10)
 
@@ -70,6 +73,11 @@ class Settings:
         return _ms(self.values["idempotency_keys_kept"])
 
     @property
+    def trust_tenant_header(self) -> bool:
+        """Whether records of producers may name their tenant without an API key."""
+        return bool(self.values["trust_tenant_header"])
+
+    @property
     def events_kept_ms(self) -> int:
         """How long events stay in the log at least."""
         return _ms(self.values["events_kept"])
@@ -111,19 +119,45 @@ class Settings:
         return drain
 
     @property
-    def log(self) -> LogSettings:
-        """The log as flows open it: they may use the last of the disk (R18)."""
+    def log(self) -> LogSettings | KafkaSettings:
+        """The log as flows open it: they may use the last of the disk (R18), and wait for Kafka."""
+        partitions: int | None = self.values["partitions"]
+        bootstrap: str = self.values["kafka_bootstrap_servers"]
+        if bootstrap:
+            return KafkaSettings(
+                bootstrap,
+                self.values["kafka_namespace"],
+                client=read_properties(self.values["kafka_config"]),
+                partitions=partitions or _PARTITIONS_OF_KAFKA,
+                replication=self.values["kafka_replication"],
+                compression=self.values["kafka_compression"],
+                timeout=self.values["log_timeout"],
+            )
         return LogSettings(
             directory=self.data_dir / "log",
-            partitions=self.values["partitions"],
+            partitions=partitions or _PARTITIONS,
             segment_bytes=self.values["segment_bytes"],
             lock_timeout=self.values["log_timeout"],
         )
 
     @property
-    def accepting_log(self) -> LogSettings:
+    def accepting_log(self) -> LogSettings | KafkaSettings:
         """The log as the API opens it: it refuses mail while the disk is nearly full (R18)."""
-        return replace(self.log, min_free_bytes=self.min_free_bytes)
+        log = self.log
+        if isinstance(log, KafkaSettings):
+            return replace(log, gives_up=True)
+        return replace(log, min_free_bytes=self.min_free_bytes)
+
+    @property
+    def has_log(self) -> bool:
+        """Whether there is a log to look into: one on this machine is made by the first start."""
+        log = self.log
+        return isinstance(log, KafkaSettings) or log.directory.is_dir()
+
+    @property
+    def session(self) -> timedelta:
+        """How long other processes of a flow wait for one that is silent."""
+        return self._duration("kafka_session_timeout")
 
     @property
     def min_free_bytes(self) -> int:
@@ -146,7 +180,7 @@ class Settings:
 
         return RelationalSettings(
             url=self.values["database_url"] or sqlite_url(self.data_dir / "sealwax.db"),
-            master_key_file=self.data_dir / "master.key",
+            master_key_file=self.values["master_key_file"] or self.data_dir / "master.key",
             sending_host=self.values["sending_host"],
             timeout=self.values["database_timeout"],
         )

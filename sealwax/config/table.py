@@ -90,6 +90,13 @@ SETTINGS = (
         "How long an Idempotency-Key is kept: a request that is repeated within it is sent once.",
     ),
     Setting(
+        "SEALWAX_TRUST_TENANT_HEADER",
+        kinds.SWITCH,
+        "off",
+        "Whether records of producers may name their tenant in the header `tenant` in place of an "
+        "API key. Only where the ACLs of the topics say who may produce.",
+    ),
+    Setting(
         "SEALWAX_CONNECTIONS_PER_SITE",
         kinds.whole(1, 1000),
         "20",
@@ -192,7 +199,8 @@ SETTINGS = (
         "SEALWAX_LOG_TIMEOUT",
         kinds.duration("1s", "10m"),
         "30s",
-        "How long an append or a commit waits for another process that holds the topic. Then "
+        "How long an append or a commit waits for another process that holds the topic, or for "
+        "Kafka. Then "
         "nothing is stored: the API answers 503 `log-away`, a flow tries again without end. When "
         "the disk itself does not answer for 10 s more, the API answers 504 `not-confirmed`.",
     ),
@@ -280,9 +288,10 @@ SETTINGS = (
     ),
     Setting(
         "SEALWAX_PARTITIONS",
-        kinds.whole(1, 500),
-        "4",
+        kinds.whole(1, 500, optional=True),
+        "",
         "Partitions of each topic; counts when the topics are made, at the first start.",
+        computed="4, and 12 on Kafka",
     ),
     Setting(
         "SEALWAX_SEGMENT_BYTES",
@@ -317,6 +326,57 @@ SETTINGS = (
         kinds.word("text", "json"),
         "text",
         "`text` for people, `json` for programs; one line per event on standard error.",
+    ),
+    Setting(
+        "KAFKA_BOOTSTRAP_SERVERS",
+        kinds.TEXT,
+        "",
+        "Kafka brokers, `host:port,host:port`: the topics are there.",
+        computed="topics are in the data directory",
+    ),
+    Setting(
+        "SEALWAX_KAFKA_CONFIG",
+        kinds.FILE,
+        "",
+        "File of further properties for Kafka's clients, a `name=value` a line, as librdkafka "
+        "names them: `security.protocol`, `sasl.mechanism`, `sasl.username`, `ssl.ca.location`, "
+        "... What sealwax's promises depend on cannot be set.",
+        computed="none",
+    ),
+    Setting(
+        "SEALWAX_KAFKA_NAMESPACE",
+        kinds.NAMESPACE,
+        "",
+        "Stands before the names of topics and groups, where installations share a cluster.",
+        computed="none",
+    ),
+    Setting(
+        "SEALWAX_KAFKA_COMPRESSION",
+        kinds.word("lz4", "zstd"),
+        "lz4",
+        "How records are compressed on their way to Kafka and there.",
+    ),
+    Setting(
+        "SEALWAX_KAFKA_REPLICATION",
+        kinds.whole(1, 32, optional=True),
+        "",
+        "Copies of topics that are made from now on.",
+        computed="the cluster's `default.replication.factor`",
+    ),
+    Setting(
+        "SEALWAX_KAFKA_SESSION_TIMEOUT",
+        kinds.duration("6s", "5m"),
+        "10s",
+        "How long the others of a flow wait for a process that is silent before they take its "
+        "partitions. It sends nothing from 3 s before.",
+    ),
+    Setting(
+        "SEALWAX_MASTER_KEY_FILE",
+        kinds.FILE,
+        "",
+        "File of the key that seals secrets; all processes of an installation need the same one. "
+        "Made where it is missing.",
+        computed="`master.key` in the data directory",
     ),
     Setting(
         "DATABASE_URL",

@@ -16,9 +16,9 @@ __all__ = ["SubmissionError", "SubmissionLimits", "read_submission"]
 
 SHORTEST_GIVE_UP: Final = timedelta(minutes=1)
 LONGEST_GIVE_UP: Final = timedelta(days=7)
-_SUBJECT_CHARACTERS = 998  # a line of RFC 5322 2.1.1; longer ones are no subject
-_TEMPLATE_ID_CHARACTERS = 100
-_TEMPLATE_VERSIONS = 2**31
+SUBJECT_CHARACTERS: Final = 998  # a line of RFC 5322 2.1.1; longer ones are no subject
+TEMPLATE_ID_CHARACTERS: Final = 100
+TEMPLATE_VERSIONS: Final = 2**31
 _STREAMS = {str(stream): stream for stream in Stream}
 
 
@@ -143,7 +143,7 @@ def _template_and_data(email: EmailJson) -> tuple[TemplateRef | None, dict[str, 
 
 
 def _template(given: TemplateJson, variables: dict[str, Any]) -> TemplateRef:
-    if not given.id or len(given.id) > _TEMPLATE_ID_CHARACTERS or not given.id.isprintable():
+    if not given.id or len(given.id) > TEMPLATE_ID_CHARACTERS or not given.id.isprintable():
         raise SubmissionError(
             "template.id",
             f"{given.id[:40]!a} cannot name a template"
@@ -151,7 +151,7 @@ def _template(given: TemplateJson, variables: dict[str, Any]) -> TemplateRef:
             else "The name or id is missing",
             "Give the name that the template was stored under, or its id",
         )
-    if given.version is not None and not 0 < given.version < _TEMPLATE_VERSIONS:
+    if given.version is not None and not 0 < given.version < TEMPLATE_VERSIONS:
         raise SubmissionError(
             "template.version",
             f"There is no version {str(given.version)[:24]}; the first is 1",
@@ -166,10 +166,10 @@ def _subject(email: EmailJson, template: TemplateRef | None) -> str | None:
         if template is not None:
             return None
         raise SubmissionError("subject", "The subject is missing or empty", "Give the email one")
-    if len(subject) > _SUBJECT_CHARACTERS:
+    if len(subject) > SUBJECT_CHARACTERS:
         raise SubmissionError(
             "subject",
-            f"The subject has {len(subject)} characters; {_SUBJECT_CHARACTERS} is the most",
+            f"The subject has {len(subject)} characters; {SUBJECT_CHARACTERS} is the most",
             "Shorten it",
         )
     return subject if subject.isprintable() else check_line("subject", subject)

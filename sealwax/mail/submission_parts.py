@@ -9,34 +9,36 @@ from sealwax.mail.submission_error import SubmissionError
 from sealwax.mail.submission_json import AttachmentJson, TagJson
 from sealwax.model.submission import Attachment
 
+# The limits and forms are public for the JSON Schema that producers get: its patterns are these, so
+# they are written in what ECMA-262 (with the flag u) reads like Python.
 MAX_TAGS = 50  # every event of every recipient carries them
-_TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")
+TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
-_HEADER_NAME = re.compile(r"[!-9;-~]{1,76}")  # ftext, RFC 5322 3.6.8
+HEADER_NAME = re.compile(r"[!-9;-~]{1,76}")  # ftext, RFC 5322 3.6.8
 # What sealwax writes itself, or what only a relay may write.
-_RESERVED_HEADERS = frozenset({
+RESERVED_HEADERS = frozenset({
     "from", "sender", "reply-to", "to", "cc", "bcc", "subject", "date", "message-id",
     "mime-version", "dkim-signature", "received", "return-path", "x-sealwax-id",
 })  # fmt: skip
-_LINE_BREAK_OR_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+LINE_BREAK_OR_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 # A line of a message has at most 998 octets and can only be broken at spaces (RFC 5322 2.1.1).
-_WORD_CHARACTERS = 900
+WORD_CHARACTERS = 900
 
-_FILENAME_CHARACTERS = 255
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+FILENAME_CHARACTERS = 255
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # `token` of RFC 2045 5.1.
 _WORD = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
-_MEDIA_TYPE = re.compile(rf"{_WORD}/{_WORD}(?: ?; ?{_WORD}=(?:{_WORD}|\"[ !#-\[\]-~]*\"))*")
-_MEDIA_TYPE_CHARACTERS = 255
-_CONTENT_ID = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.@-]{1,128}")
+MEDIA_TYPE = re.compile(rf"""{_WORD}/{_WORD}(?: ?; ?{_WORD}=(?:{_WORD}|"[ !#-\[\]-~]*"))*""")
+MEDIA_TYPE_CHARACTERS = 255
+CONTENT_ID = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.@-]{1,128}")
 # The built-in table, not the machine's: API and render must see the same type on any machine.
 _MEDIA_TYPES = mimetypes.MimeTypes()
 
 
 def check_line(field: str, text: str) -> str:
     """The text where it is one line. Raises SubmissionError; a tab may stay."""
-    found = _LINE_BREAK_OR_CONTROL.search(text)
+    found = LINE_BREAK_OR_CONTROL.search(text)
     if found:
         what = "a line break" if found[0] in "\r\n" else f"the control character {found[0]!a}"
         raise SubmissionError(field, f"The text contains {what}", "Write it on one line")
@@ -46,7 +48,7 @@ def check_line(field: str, text: str) -> str:
 def read_headers(headers: dict[str, str]) -> tuple[tuple[str, str], ...]:
     """The customer's own header fields. Raises SubmissionError."""
     for name, value in headers.items():
-        if _HEADER_NAME.fullmatch(name) is None:
+        if HEADER_NAME.fullmatch(name) is None:
             raise SubmissionError(
                 "headers",
                 f"{name[:80]!a} cannot be the name of a header",
@@ -54,15 +56,15 @@ def read_headers(headers: dict[str, str]) -> tuple[tuple[str, str], ...]:
             )
         field = f"headers.{name}"
         lower = name.lower()
-        if lower in _RESERVED_HEADERS or lower.startswith("content-"):
+        if lower in RESERVED_HEADERS or lower.startswith("content-"):
             raise SubmissionError(field, "This header is written by sealwax", _instead(lower))
         check_line(field, value)
-        if len(value) > _WORD_CHARACTERS and any(
-            len(word) > _WORD_CHARACTERS for word in value.split()
+        if len(value) > WORD_CHARACTERS and any(
+            len(word) > WORD_CHARACTERS for word in value.split()
         ):
             raise SubmissionError(
                 field,
-                f"The value has a word of over {_WORD_CHARACTERS} characters, which does not fit "
+                f"The value has a word of over {WORD_CHARACTERS} characters, which does not fit "
                 "on a line of a message",
                 "Put spaces in between, or send a shorter value",
             )
@@ -94,7 +96,7 @@ def read_tags(tags: list[TagJson]) -> tuple[tuple[str, str], ...]:
 
 
 def _tag_text(field: str, text: str | None) -> str:
-    if text is None or _TAG.fullmatch(text) is None:
+    if text is None or TAG.fullmatch(text) is None:
         raise SubmissionError(
             field,
             "The text is missing" if text is None else f"{text[:40]!a} is not allowed in a tag",
@@ -127,10 +129,10 @@ def _attachment(field: str, attachment: AttachmentJson) -> Attachment:
 def _filename(field: str, filename: str | None) -> str:
     if not filename:
         raise SubmissionError(field, "The attachment has no file name", "Give it one")
-    if len(filename) > _FILENAME_CHARACTERS or _CONTROL.search(filename):
+    if len(filename) > FILENAME_CHARACTERS or CONTROL.search(filename):
         raise SubmissionError(
             field,
-            f"The file name has over {_FILENAME_CHARACTERS} characters or a control character",
+            f"The file name has over {FILENAME_CHARACTERS} characters or a control character",
             "Shorten it, and leave line breaks out",
         )
     return filename
@@ -161,7 +163,7 @@ def _content_type(field: str, given: str | None, filename: str) -> str:
         guessed, encoding = _MEDIA_TYPES.guess_type(filename)
         # `x.csv.gz` is guessed as csv with an encoding that mail does not have.
         return guessed if guessed and not encoding else "application/octet-stream"
-    if len(given) > _MEDIA_TYPE_CHARACTERS or _MEDIA_TYPE.fullmatch(given) is None:
+    if len(given) > MEDIA_TYPE_CHARACTERS or MEDIA_TYPE.fullmatch(given) is None:
         raise SubmissionError(
             field,
             f"{given[:80]!a} is not a media type",
@@ -178,7 +180,7 @@ def _content_id(field: str, attachment: AttachmentJson) -> str:
     if not given:
         return ""
     bare = given[1:-1] if given.startswith("<") and given.endswith(">") else given
-    if _CONTENT_ID.fullmatch(bare) is None:
+    if CONTENT_ID.fullmatch(bare) is None:
         raise SubmissionError(
             f"{field}.{name}",
             f"{given[:80]!a} cannot be a content id",

@@ -13,7 +13,7 @@ LOCAL_PART_OCTETS: Final = 64  # RFC 5321 4.5.3.1.1
 DOMAIN_OCTETS: Final = 253  # RFC 1035 2.3.4, as text without the final dot
 LABEL_OCTETS: Final = 63  # RFC 1035 2.3.4
 ADDRESS_OCTETS: Final = 254  # RFC 5321 4.5.3.1.3, without the angle brackets
-_TEXT_CHARACTERS: Final = 998  # one line of a header section, RFC 5322 2.1.1
+MAILBOX_CHARACTERS: Final = 998  # one line of a header section, RFC 5322 2.1.1
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _DOT_ATOM = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
@@ -85,8 +85,8 @@ def parse_mailbox(text: str) -> Mailbox:
     Raises:
         AddressError: It is none, several, or one that cannot be delivered to over plain SMTP.
     """
-    if len(text) > _TEXT_CHARACTERS:
-        raise AddressError(f"has {len(text)} characters; {_TEXT_CHARACTERS} is the most")
+    if len(text) > MAILBOX_CHARACTERS:
+        raise AddressError(f"has {len(text)} characters; {MAILBOX_CHARACTERS} is the most")
     # One look for the usual text; what isprintable refuses beyond this set is for names (such as
     # the joiner inside an emoji).
     if not text.isprintable() and (found := _FORBIDDEN.search(text)):

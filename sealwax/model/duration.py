@@ -11,7 +11,7 @@ _UNITS = {
     "m": timedelta(minutes=1),
     "s": timedelta(seconds=1),
 }
-_FORM = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
+DURATION = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
 
 
 class DurationError(SealwaxError, ValueError):
@@ -24,7 +24,7 @@ def parse_duration(text: str) -> timedelta:
     Raises:
         DurationError: It is anything else.
     """
-    form = _FORM.fullmatch(text)
+    form = DURATION.fullmatch(text)
     if form is None:
         raise DurationError(
             f"{text[:40]!r} is not a duration: write a whole number and s, m, h or d, such as "

@@ -20,6 +20,7 @@ EVENTS = "email.events"
 CONTROL = "email.control"
 DEAD = "email.dead"
 BODY = "email.body"  # values too large for a record, in chunks
+OWNERSHIP = "email.ownership"  # on Kafka: who works on which partition number, by flow
 
 
 def requested(stream: Stream) -> str:
@@ -70,3 +71,6 @@ ALL = (
     *(TopicSpec(name) for name in (*REQUESTED, *READY, *RETRY, EVENTS, DEAD, BODY)),
     TopicSpec(CONTROL, compacted=True),
 )
+
+# What a Kafka cluster has besides.
+ALL_OF_KAFKA = (*ALL, TopicSpec(OWNERSHIP, compacted=True))

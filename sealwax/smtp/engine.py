@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from datetime import timedelta
 from functools import partial
 from random import Random
 
@@ -28,6 +29,7 @@ _START_TIMEOUT_S = 10.0
 _LAST_WORDS_S = 0.05  # for QUIT to leave
 _POLL_S = 0.005
 _LOOK_EVERY_S = 0.5
+_ASK_EVERY_S = 0.1
 
 
 class _Running:
@@ -62,7 +64,8 @@ class SmtpEngine:
     """Makes one attempt per job, on sessions that it keeps and reuses.
 
     Guarantees: each job that was submitted before a drain comes to exactly one `on_result`, unless
-    `may_send` forbids it or a drain drops it, both before the final dot. A session takes no other
+    the drain drops it before its final dot. While `may_send` forbids it nothing begins and nothing
+    passes its final dot; what was on its way begins anew afterwards. A session takes no other
     message before the future that `on_result` returned has ended. After the final dot nothing is
     tried again here. How many sessions a site may have is not decided here.
 
@@ -121,17 +124,19 @@ class SmtpEngine:
         """Jobs that were submitted and are not settled or dropped. Thread-safe."""
         return self._submitted - self._ended
 
-    def drain(self) -> Sequence[Job]:
+    def drain(self, at_most: timedelta | None = None) -> Sequence[Job]:
         """Stops: nothing new begins, what is before its final dot is dropped at once.
 
-        Waits, at most `settings.drain`, for what is past it to have its reply and its outcome
-        durable, and reports what still hangs. Blocks; not for the engine's thread.
+        Waits, at most `settings.drain` or `at_most` where that is less, for what is past it to have
+        its reply and its outcome durable, and reports what still hangs. Blocks; not for the
+        engine's thread.
 
         Returns:
             The jobs that are not over; empty when all is quiet.
         """
         self._call(self._abandon)
-        deadline = clock.monotonic() + self._settings.drain.total_seconds()
+        patience = min(self._settings.drain, at_most or self._settings.drain)
+        deadline = clock.monotonic() + patience.total_seconds()
         quiet = threading.Event()  # never set: a bounded, interruptible wait
         while self.busy() and clock.monotonic() < deadline:
             quiet.wait(_POLL_S)
@@ -244,9 +249,13 @@ class SmtpEngine:
         self._ended += 1
 
     async def _made(self, running: _Running) -> Ended | None:
-        """The attempt; None where the caller may not send."""
-        if not self._may_send() or self._around is None:
+        """The attempt; None in a drain."""
+        if self._around is None:
             return None
+        while not self._may_send():
+            if self._draining:
+                return None
+            await asyncio.sleep(_ASK_EVERY_S)
 
         def may_end() -> bool:
             if not self._may_send():
@@ -258,7 +267,7 @@ class SmtpEngine:
         try:
             return await Attempt(running.job, self._around, may_end).run()
         except NotAllowedError:
-            return None
+            return await self._made(running)
         except Exception:
             # A defect of ours must not take the other sessions along, nor lose the message: it is
             # an unknown failure, hence temporary.

@@ -3,6 +3,7 @@
 import os
 from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 NAMES = ("api", "render", "dispatch", "analytics")
 
@@ -16,7 +17,19 @@ class ProcessFiles:
     """
 
     def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
         self._run = data_dir / "run"
+
+    def instance(self, name: str) -> str:
+        """What the process called `name` of this data directory is called over all its lives."""
+        path = self._data_dir / "instance"
+        if not path.exists():
+            part = self._data_dir / f".instance.{os.getpid()}"
+            part.write_text(uuid4().hex)
+            with suppress(FileExistsError):  # another process was quicker
+                os.link(part, path)
+            part.unlink()
+        return f"{path.read_text().strip()}-{name}"
 
     def write_pid(self, name: str, pid: int) -> None:
         """Records that `name` runs as `pid`."""

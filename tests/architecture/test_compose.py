@@ -26,8 +26,8 @@ DOCKERFILE = (ROOT / "deploy/docker/Dockerfile").read_text()
 README = (ROOT / "README.md").read_text()
 MAKE_ENV = ROOT / "deploy/docker/make-env"
 
-# Settings that other branches declare; to be deleted when they are merged.
-ANNOUNCED = {"KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL"}
+# A setting that another branch declares; to be deleted when it is merged.
+ANNOUNCED = {"REDIS_URL"}
 OUR_SETTINGS = {setting.name for setting in SETTINGS} | ANNOUNCED
 # What the images of others are told by; KAFKA_* and GF_* are their settings' own names.
 OF_IMAGES = re.compile(

@@ -7,7 +7,7 @@ import pytest
 
 from connectors.log.port import Log
 from sealwax.model.topics import TopicSpec
-from tests.support.log_adapters import FACTORIES
+from tests.support.log_adapters import FACTORIES, use_broker
 from tests.support.log_process import open_by_name
 from tests.support.log_reading import COMPACTED, TOPIC
 
@@ -15,6 +15,9 @@ from tests.support.log_reading import COMPACTED, TOPIC
 @pytest.fixture(params=sorted(FACTORIES))
 def factory(request: pytest.FixtureRequest) -> str:
     """Name of the adapter's factory, for processes."""
+    if request.param == "kafka":
+        cluster = request.getfixturevalue("kafka")
+        use_broker(request.getfixturevalue("tmp_path"), cluster.bootstrap)
     return FACTORIES[request.param]
 
 

@@ -12,7 +12,6 @@ from sealwax.errors import LogClosedError
 from sealwax.model.topics import TopicSpec
 from tests.support.log_process import next_line, running
 from tests.support.log_reading import (
-    COMPACTED,
     TOPIC,
     TP,
     Acknowledged,
@@ -40,8 +39,8 @@ def test_a_record_comes_back_as_it_was_appended(log):
 @pytest.mark.parametrize("key", [None, b"", b"k"])
 @pytest.mark.parametrize("value", [None, b"", b"v"])
 def test_no_key_and_no_value_differ_from_empty_ones(log, key, value):
-    log.append_wait(COMPACTED, [Entry(0, key, value)])
-    (record,) = everything(log, TopicPartition(COMPACTED, 0))
+    log.append_wait(TOPIC, [Entry(1, key, value)])
+    (record,) = everything(log, TP)
     assert (record.key, record.value) == (key, value)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sealwax.store.processes import NAMES
-from tests.e2e.test_kills import SEED, quiet, received, under_load
 from tests.support.clickhouse_http import running_clickhouse
+from tests.support.load import SEED, quiet, received, under_load
 from tests.support.platform import running_platform
 from tests.support.sink import running_sink
 from tests.support.stored import stored
@@ -60,7 +60,7 @@ def test_a_server_that_is_killed_and_hangs_under_load_has_each_row_once(
     chance = random.Random(f"{SEED} clickhouse {killed_too}")
     with running_clickhouse(tmp_path / "clickhouse") as server:
         more = {"CLICKHOUSE_URL": server.url, "SEALWAX_ANALYTICS_INSERT_TIMEOUT": "2s"}
-        with under_load(tmp_path, **more) as (platform, sink, load):
+        with under_load(tmp_path, more) as (platform, sink, load):
             pids = [platform.pid(name) for name in NAMES]
             with load.running():
                 for _ in range(rounds):

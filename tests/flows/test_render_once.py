@@ -263,6 +263,24 @@ def test_a_request_that_was_put_aside_after_its_claim_is_rendered_once_when_it_i
     assert len(here.rows("deduplicated")) == 2
 
 
+def test_a_producers_record_keeps_its_key_when_it_is_replayed(here):
+    here.append(here.produced(1, 0, b"k"))
+    unusable = replace(here.ports, keyring=Keyring(lambda _tenant, _domain: (), lambda: 0))
+    here.run(RenderRequests(unusable))
+    here.append(here.produced(1, 2, b"k"), here.produced(2, 2, b"k"))
+    here.run()
+    assert here.rendered() == []
+    dead = [read_dead(record) for record in here.records(topics.DEAD)]
+    assert sorted(each.reason for each in dead) == ["domain_not_usable", "idempotency_key_used"]
+    for each in dead:
+        replay(here.log, each)
+    here.run()
+    (lacked,) = (each for each in dead if each.reason == "domain_not_usable")
+    ident = (header(lacked.headers, "email-id") or b"").decode()
+    assert here.rendered() == both(ident)
+    assert len(here.records(topics.DEAD)) == 3, "the other value is refused again"
+
+
 class Away:
     """The store's claims, away for the first calls."""
 

@@ -24,6 +24,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from connectors.clickhouse.burial import GROUP, Burial
 from connectors.clickhouse.io import ClickHouseSink, EventsSource, Flush, FlushSource
 from connectors.clickhouse.patience import Patience
+from connectors.clickhouse.ranges import fences_of
 from connectors.clickhouse.rebuild import rebuild
 from connectors.clickhouse.repair import repair
 from connectors.clickhouse.rows import line_of
@@ -56,9 +57,10 @@ class Stored:
         self.clickhouse = EmbeddedClickHouse(directory / "clickhouse")
         self.client = self.clickhouse.client()
         self.bury = Burial(self.log, SOURCES)
+        self.fences = fences_of(self.log, SOURCES)
 
     def repair(self) -> dict[TopicPartition, int]:
-        return repair(self.log, self.client, SOURCES, self.bury, PATIENCE)
+        return repair(self.log, self.client, SOURCES, self.bury, PATIENCE, self.fences)
 
     def value(self, query: str) -> Any:
         return self.client.query(query).result_rows[0][0]
@@ -143,7 +145,7 @@ def consume(directory: Path, workers: str, dies_after_s: str = "") -> None:
     ports = Ports(
         EventsSource(stored.log, positions, process),
         FlushSource(process),
-        ClickHouseSink(log, stored.clickhouse.client, stored.bury, PATIENCE),
+        ClickHouseSink(log, stored.clickhouse.client, stored.bury, PATIENCE, stored.fences),
     )
     cluster_main(build(ports), [], 0, worker_count_per_proc=int(workers))
     _say(stored.report())
@@ -216,7 +218,9 @@ def fail_once(directory: Path) -> None:
     def client() -> Client:
         return Failing()  # type: ignore[return-value]  # one method of it is all that is used
 
-    sink = ClickHouseSink(stored.log, client, stored.bury, PATIENCE).build("sink", 0, 1)
+    sink = ClickHouseSink(stored.log, client, stored.bury, PATIENCE, stored.fences).build(
+        "sink", 0, 1
+    )
     records = list(stored.log.scan(SOURCES[0], 0, stored.log.end_offset(SOURCES[0])))
     try:
         sink.write_batch([*records, Flush()])
@@ -229,9 +233,9 @@ def store_and_rest(directory: Path) -> None:
     """Stores all there is of the first partition; says the lag before and after a quiet moment."""
     stored = Stored(directory)
     tp = SOURCES[0]
-    sink = ClickHouseSink(stored.log, stored.clickhouse.client, stored.bury, PATIENCE).build(
-        "sink", 0, 1
-    )
+    sink = ClickHouseSink(
+        stored.log, stored.clickhouse.client, stored.bury, PATIENCE, stored.fences
+    ).build("sink", 0, 1)
     sink.write_batch([*stored.log.scan(tp, 0, stored.log.end_offset(tp)), Flush()])
     busy = stored.log.lag(GROUP, tp)
     sink.write_batch([Flush()])

@@ -4,17 +4,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from connectors.log import LogSettings, open_log
+from connectors.log import KafkaSettings, LogSettings, open_log
+from connectors.log.fences import admitted
 from connectors.log.port import Log, Record, TopicPartition
 from sealwax.model import topics
 
+_KAFKA = "kafka-of-the-test"
 DISPATCHED = (*topics.READY, *topics.RETRY)
+
+
+def use_kafka(data_dir: Path, bootstrap: str, namespace: str, partitions: int) -> dict[str, str]:
+    """Says that a platform's log is in Kafka; its settings."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (data_dir / _KAFKA).write_text(f"{bootstrap} {namespace} {partitions}")
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+        "SEALWAX_KAFKA_NAMESPACE": namespace,
+        "SEALWAX_PARTITIONS": str(partitions),
+    }
+
+
+def settings_of(data_dir: Path) -> LogSettings | KafkaSettings:
+    """How the log of a data directory is opened."""
+    marker = data_dir / _KAFKA
+    if not marker.exists():
+        return LogSettings(data_dir / "log")
+    bootstrap, namespace, partitions = marker.read_text().split(" ")
+    return KafkaSettings(bootstrap, namespace, partitions=int(partitions))
 
 
 @contextmanager
 def opened(data_dir: Path) -> Iterator[Log]:
     """The log of a data directory; the platform may run."""
-    log = open_log(LogSettings(data_dir / "log"))
+    log = open_log(settings_of(data_dir))
     try:
         yield log
     finally:
@@ -27,19 +49,18 @@ def partitions(log: Log, *names: str) -> list[TopicPartition]:
 
 
 def records(log: Log, *names: str) -> Iterator[Record]:
-    """All records of these topics."""
+    """All records of these topics that count."""
     for tp in partitions(log, *names):
-        yield from log.scan(tp, log.start_offset(tp), log.end_offset(tp))
+        yield from admitted(log.scan(tp, log.start_offset(tp), log.end_offset(tp)), tp)
 
 
 def unsettled(data_dir: Path, group: str = "dispatch", *names: str) -> int:
     """How many records stand at or above the group's watermarks."""
     with opened(data_dir) as log:
-        total = 0
-        for tp in partitions(log, *(names or DISPATCHED)):
-            committed = log.committed(group, tp)
-            total += log.end_offset(tp) - (committed.offset if committed else 0)
-        return total
+        tps = partitions(log, *(names or DISPATCHED))
+        ends, committed = log.end_offsets(tps), log.committed_all(group, tps)
+        positions = {tp: at.offset if at else 0 for tp, at in committed.items()}
+        return sum(ends[tp] - positions[tp] for tp in tps)
 
 
 def leases(data_dir: Path) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from connectors.log import LogSettings
 from sealwax.config import Address, child_environment, load
 from sealwax.config.environment import warnings_of
 from sealwax.config.manual import manual
@@ -33,6 +34,8 @@ def test_without_any_variable_the_documented_defaults_hold():
     assert (settings.lane.connections, settings.lane.rate) == (20, None)
     assert settings.smtp.dot_timeout == timedelta(minutes=10)
     assert settings.smtp.ehlo_name
+    assert isinstance(settings.log, LogSettings)
+    assert settings.log.partitions == 4
     assert settings.log.segment_bytes == 128 << 20
     assert settings.relational.url.endswith("sealwax-data/sealwax.db")
     assert settings.unknown == ()
@@ -67,8 +70,11 @@ def test_routes_rates_and_sizes_are_read():
     assert settings.routes.route("x.b.test") == Route("::1", 26)
     assert settings.lane.rate is not None
     assert settings.lane.rate.period_ms == 10
-    assert settings.accepting_log.min_free_bytes == 2 << 30
-    assert settings.log.min_free_bytes is None
+    log, accepting = settings.log, settings.accepting_log
+    assert isinstance(log, LogSettings)
+    assert isinstance(accepting, LogSettings)
+    assert accepting.min_free_bytes == 2 << 30
+    assert log.min_free_bytes is None
 
 
 def test_the_reserve_is_the_larger_of_a_size_and_a_share(tmp_path):

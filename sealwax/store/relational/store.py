@@ -73,6 +73,14 @@ class Store:
             row = connection.execute(select(TENANT).where(TENANT.c.id == DEFAULT_TENANT_ID)).one()
             return Tenant(row.id, row.name, row.created_at)
 
+    def has_tenant(self, tenant_id: str) -> bool:
+        """Whether there is a tenant with exactly this id; the text may be anything."""
+        if _TENANT_ID.fullmatch(tenant_id) is None:
+            return False  # PostgreSQL takes no NUL in a text
+        with self._reading() as connection:
+            query = select(TENANT.c.id).where(TENANT.c.id == tenant_id)
+            return connection.execute(query).one_or_none() is not None
+
     def create_tenant(self, tenant_id: str, name: str) -> Tenant:
         """Makes a tenant, or returns the one with this id unchanged.
 

@@ -21,9 +21,11 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalErr
 from connectors.clickhouse.burial import GROUP, Burial
 from connectors.clickhouse.io import ClickHouseSink, Flush
 from connectors.clickhouse.patience import Patience
+from connectors.clickhouse.ranges import fences_of
 from connectors.clickhouse.repair import repair
 from connectors.clickhouse.rows import Line, insert, line_of, stop_inserts
 from connectors.log import LogSettings, open_log
+from connectors.log.fences import Writer, fence_entry
 from connectors.log.port import Committed, Entry, Log, Record, TopicPartition
 from connectors.records import iso
 from sealwax import clock
@@ -110,7 +112,9 @@ def sink_over(
 ) -> tuple[Any, Burial]:
     bury = Burial(log, SOURCES)
     patience = Patience(None, None, stopped_within)
-    return ClickHouseSink(log, client, bury, patience).build("sink", 0, 1), bury
+    return ClickHouseSink(log, client, bury, patience, fences_of(log, SOURCES)).build(
+        "sink", 0, 1
+    ), bury
 
 
 def never(_seconds: float) -> bool:
@@ -160,7 +164,9 @@ def test_a_sink_that_is_stopped_while_the_server_is_away_leaves_its_range_to_the
     sink.close()
     assert log.committed(GROUP, SOURCES[0]) == Committed(0, "19")
     patience = Patience(None, None, never)
-    positions = repair(log, server.client(), SOURCES, Burial(log, SOURCES), patience)
+    positions = repair(
+        log, server.client(), SOURCES, Burial(log, SOURCES), patience, fences_of(log, SOURCES)
+    )
     places, rolled_up, twice = held(server.client())
     assert (len(places), rolled_up, twice) == (20, 20, 0)
     assert positions[SOURCES[0]] == 20
@@ -177,10 +183,31 @@ def test_a_start_waits_for_a_server_that_is_away(server, log):
 
     client: Any = Breaking(server.client(), 6, 0)
     bury, patience = Burial(log, SOURCES), Patience(None, None, waiting)
-    positions = repair(log, client, SOURCES, bury, patience)
+    positions = repair(log, client, SOURCES, bury, patience, fences_of(log, SOURCES))
     assert waited == [0.5, 1, 2, 4, 8, 10]
     assert positions == dict.fromkeys(SOURCES, 5)
     assert held(server.client())[1:] == (10, 0)
+
+
+def test_a_repair_that_is_tried_again_takes_what_stands_before_a_fence_and_not_what_is_late(
+    server, log
+):
+    old, new = Writer("dispatch", 0, 1), Writer("dispatch", 0, 2)
+    log.append_wait(
+        topics.EVENTS,
+        [
+            Entry(0, None, event(1), (old.header(),)),
+            fence_entry(0, new),
+            Entry(0, None, event(2), (old.header(),)),
+            Entry(0, None, event(3), (new.header(),)),
+        ],
+    )
+    log.commit(GROUP, {SOURCES[0]: Committed(0, "3")}, durable=True)
+    client: Any = Breaking(server.client(), 2, 0)
+    bury, fences = Burial(log, SOURCES), fences_of(log, SOURCES)
+    repair(log, client, SOURCES, bury, Patience(None, None, never), fences)
+    assert held(server.client())[0] == [(0, 0), (0, 3)]
+    assert fences[SOURCES[0]].before(4) == (new,)
 
 
 def test_an_insert_that_goes_on_without_its_client_is_ended_and_others_are_not(server):
@@ -241,7 +268,14 @@ def test_a_start_stores_once_what_an_insert_of_the_last_run_is_still_storing(ser
     thread.start()
     running = "SELECT count() FROM system.processes WHERE Settings['log_comment'] LIKE 'sealwax%'"
     wait_until(lambda: client.query(running).result_rows[0][0], 20, "the insert of the last run")
-    repair(log, client, SOURCES, Burial(log, SOURCES), Patience(None, None, never))
+    repair(
+        log,
+        client,
+        SOURCES,
+        Burial(log, SOURCES),
+        Patience(None, None, never),
+        fences_of(log, SOURCES),
+    )
     thread.join(30)
     places, rolled_up, twice = held(client)
     assert (len(places), rolled_up, twice) == (100, 100, 0)

@@ -181,6 +181,8 @@ def test_the_first_record_since_a_time_is_found(stamps, since, start, below):
 class _Stamped:
     """A log of which only stamps matter."""
 
+    offset_since = Log.offset_since
+
     def __init__(self, stamps: list[int], start: int) -> None:
         self._stamps = stamps
         self._start = start
@@ -188,8 +190,11 @@ class _Stamped:
     def start_offset(self, _: TopicPartition) -> int:
         return self._start
 
+    def end_offset(self, _: TopicPartition) -> int:
+        return len(self._stamps)
+
     def scan(self, tp: TopicPartition, start: int, end: int):
-        for n in range(start, end):
+        for n in range(start, min(end, len(self._stamps))):
             yield Record(tp.topic, tp.partition, n, b"", b"", (), self._stamps[n])
 
 

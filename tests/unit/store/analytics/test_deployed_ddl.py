@@ -21,6 +21,7 @@ from connectors.clickhouse import repair as repairing
 from connectors.clickhouse import roll_up
 from connectors.clickhouse.burial import Burial
 from connectors.clickhouse.patience import Patience
+from connectors.clickhouse.ranges import fences_of
 from connectors.clickhouse.rows import insert, line_of
 from connectors.log import LogSettings, open_log
 from connectors.log.dead import dead_entry
@@ -163,7 +164,7 @@ def test_on_a_cluster_missing_rows_are_stored_and_the_roll_up_is_set_right(
     lines = [line_of(record, bury) for record in log.scan(tp, 0, 200)]
     insert(clustered, [line for i, line in enumerate(lines) if line and i % 3], bury, None)
     clustered.command("TRUNCATE TABLE stats_hourly_local")
-    repairing.repair(log, clustered, [tp], bury, Patience(None, None))
+    repairing.repair(log, clustered, [tp], bury, Patience(None, None), fences_of(log, [tp]))
     log.close()
     count = "SELECT count(), uniqExact(_offset) FROM events"
     assert clustered.query(count).result_rows == [(200, 200)]

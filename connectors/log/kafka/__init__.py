@@ -1,0 +1,1 @@
+"""The adapter of the log port for Apache Kafka."""

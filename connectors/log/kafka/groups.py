@@ -1,0 +1,81 @@
+"""Committed positions, as every Kafka tool shows them."""
+
+from collections.abc import Mapping, Sequence
+
+from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka import TopicPartition as Place
+from confluent_kafka.admin import AdminClient
+
+from connectors.log.kafka.asking import Asking
+from connectors.log.kafka.settings import KafkaSettings
+from connectors.log.port import Committed, TopicPartition
+from sealwax.errors import LogAwayError
+
+_MOST_METADATA = 3_000  # a broker takes 4,096 bytes by default
+MEMBERS = "-members"
+
+
+class Groups:
+    """The offsets of groups that nobody subscribes with. Thread-safe."""
+
+    def __init__(self, settings: KafkaSettings, admin: AdminClient) -> None:
+        self._namespace = settings.namespace
+        self._asking = Asking(settings.timeout_s)
+        self._admin = admin
+
+    def commit(self, group: str, positions: Mapping[TopicPartition, Committed]) -> None:
+        """Commits positions in one request.
+
+        Raises:
+            ValueError: Metadata is too long; nothing is committed.
+            LogAwayError: The group's coordinator did not take it.
+        """
+        if any(len(at.metadata.encode()) > 4_096 or len(at.metadata) > _MOST_METADATA for at in positions.values()):  # fmt: skip # noqa: E501, PLR2004
+            raise ValueError(f"metadata is longer than {_MOST_METADATA} characters")
+        places = [
+            Place(self._namespace + tp.topic, tp.partition, at.offset, at.metadata)
+            for tp, at in positions.items()
+        ]
+        request = [ConsumerGroupTopicPartitions(self._namespace + group, places)]
+        (done,) = self._asking.ask(
+            lambda seconds: self._admin.alter_consumer_group_offsets(
+                request, request_timeout=seconds
+            )
+        ).values()
+        for place in done.topic_partitions:
+            if place.error is not None:
+                raise LogAwayError(f"the offsets of {group} were not committed: {place.error}")
+
+    def committed(
+        self, group: str, tps: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, Committed | None]:
+        """What the group committed last, in one request."""
+        if not tps:
+            return {}
+        places = [Place(self._namespace + tp.topic, tp.partition) for tp in tps]
+        request = [ConsumerGroupTopicPartitions(self._namespace + group, places)]
+        (answer,) = self._asking.ask(
+            lambda seconds: self._admin.list_consumer_group_offsets(
+                request, request_timeout=seconds, require_stable=True
+            )
+        ).values()
+        found: dict[TopicPartition, Committed | None] = dict.fromkeys(tps)
+        for place in answer.topic_partitions:
+            if place.error is not None:
+                raise LogAwayError(f"the offsets of {group} are not known: {place.error}")
+            if place.offset >= 0:
+                tp = TopicPartition(place.topic.removeprefix(self._namespace), place.partition)
+                found[tp] = Committed(place.offset, place.metadata or "")
+        return found
+
+    def names(self) -> list[str]:
+        """All groups but those of members."""
+        (listed,) = self._asking.ask(
+            lambda seconds: {"": self._admin.list_consumer_groups(request_timeout=seconds)}
+        ).values()
+        names = [group.group_id for group in listed.valid]
+        return [
+            name.removeprefix(self._namespace)
+            for name in names
+            if name.startswith(self._namespace) and not name.endswith(MEMBERS)
+        ]

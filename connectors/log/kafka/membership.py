@@ -1,0 +1,242 @@
+"""Who may work on which partition numbers of a flow, by membership in a group (R3)."""
+
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from math import inf
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as Place
+from typing_extensions import override
+
+from connectors.log.fences import Writer
+from connectors.log.kafka.groups import MEMBERS
+from connectors.log.kafka.settings import KafkaSettings
+from connectors.log.port import Entry, Log, Ownership
+from sealwax import clock
+from sealwax.model.topics import OWNERSHIP
+
+_POLL_S = 0.1
+_PROVE_EVERY_S = 1.0
+_SPARE_S = 1.0
+# Assignments come in steps while others join: what is there after so long without one is it.
+_SETTLED_S = 1.0
+# A process that does not ask for that long is stuck, and leaves.
+_MAX_POLL_MS = 30_000
+# A revoked partition is drained within it; a stuck process would be put out after _MAX_POLL_MS.
+DRAIN = timedelta(seconds=20)
+# After a revocation the group is asked once more before this process starts anew, so that the
+# others get what was given up: a static member that comes back triggers nothing.
+_HANDED_ON_S = 5.0
+_SAY_AFTER_S = 5.0
+_LOST = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID})
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSettings:
+    """A member of a flow's group.
+
+    Attributes:
+        flow: The flow.
+        instance: Names this process over its restarts, and no other one.
+        session: How long the group waits for a member that is silent.
+    """
+
+    flow: str
+    instance: str
+    session: timedelta = timedelta(seconds=10)
+
+    @property
+    def heartbeat(self) -> timedelta:
+        """How often a member is heard."""
+        return self.session / 5
+
+
+class Membership(Ownership):
+    """Partition numbers by the assignment of a consumer group that reads nothing.
+
+    The numbers of a process never change: `on_changed` is called once where they would have to, and
+    the process drains, closes this, and starts anew. While the group cannot be reached
+    `valid_until` passes, and nothing is sent until it answers.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        settings: KafkaSettings,
+        member: MemberSettings,
+        *,
+        on_changed: Callable[[], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        """Joins the group.
+
+        Args:
+            log: Where the owner of a number says that it is.
+            settings: The cluster.
+            member: Who joins.
+            on_changed: Called where other numbers are assigned than `acquire` returned.
+            on_lost: Called where the group has put this process out: it must end at once.
+        """
+        self._log = log
+        self._member = member
+        self._on_changed = on_changed
+        self._on_lost = on_lost
+        self._topic = settings.namespace + OWNERSHIP
+        self._lock = threading.Lock()
+        self._assigned: set[int] = set()
+        self._owned: frozenset[int] | None = None
+        self._changed_at = inf
+        self._assignments = 0
+        self._change_told = False
+        self._valid_until = -inf
+        self._closing = threading.Event()
+        self._released = threading.Event()
+        self._consumer = Consumer({
+            **settings.common(),
+            "group.id": f"{settings.namespace}{member.flow}{MEMBERS}",
+            "group.instance.id": member.instance,
+            "client.id": f"sealwax-{member.flow}",
+            "session.timeout.ms": int(member.session.total_seconds() * 1_000),
+            "heartbeat.interval.ms": int(member.heartbeat.total_seconds() * 1_000),
+            "max.poll.interval.ms": _MAX_POLL_MS,
+            "partition.assignment.strategy": "cooperative-sticky",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "latest",  # nothing is read: the partitions are paused
+            "allow.auto.create.topics": False,
+        })  # fmt: skip
+        self._consumer.subscribe(
+            [self._topic], on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
+        )
+        # One thread for all: the client lets nobody in while another one polls.
+        self._thread = threading.Thread(target=self._run, name="member", daemon=True)
+        self._thread.start()
+
+    @override
+    def acquire(self, wanted: Sequence[int]) -> Sequence[int]:
+        """Waits until the group has assigned some numbers and membership is proven."""
+        pause = threading.Event()
+        began_at, said = clock.monotonic(), False
+        while not self._is_settled():
+            pause.wait(_POLL_S)
+            if not said and clock.monotonic() - began_at > _SAY_AFTER_S:
+                logger.info("waiting for partitions: others own them all, or Kafka is away")
+                said = True
+        with self._lock:
+            self._owned = frozenset(self._assigned)
+        return sorted(self._owned)
+
+    def writers(self) -> dict[int, Writer]:
+        """By owned number this process's incarnation: the offset of its record of ownership."""
+        owned = sorted(self._owned or ())
+        value = f"{socket.gethostname()} {self._member.instance}".encode()
+        key = self._member.flow.encode()
+        offsets = self._log.append_wait(OWNERSHIP, [Entry(n, key, value) for n in owned])
+        return {
+            # Above 0, which stands for no owner.
+            number: Writer(self._member.flow, number, offset + 1)
+            for number, offset in zip(owned, offsets, strict=True)
+        }
+
+    @override
+    def valid_until(self) -> float:
+        return self._valid_until
+
+    @override
+    def close(self) -> None:
+        if self._closing.is_set():
+            return
+        assignments = self._assignments
+        revoking = self._change_told
+        self._released.set()
+        if revoking:
+            deadline = clock.monotonic() + _HANDED_ON_S
+            pause = threading.Event()
+            while self._assignments == assignments and clock.monotonic() < deadline:
+                pause.wait(_POLL_S)
+        self._closing.set()
+        self._thread.join()
+        self._consumer.close()
+
+    def _is_settled(self) -> bool:
+        with self._lock:
+            return (
+                bool(self._assigned)
+                and clock.monotonic() - self._changed_at >= _SETTLED_S
+                and clock.monotonic() < self._valid_until
+            )
+
+    def _run(self) -> None:
+        """Polls, and each second proves membership: a commit is taken from a member alone."""
+        proven_at = -inf
+        while not self._closing.is_set():
+            message = self._consumer.poll(_POLL_S)
+            if message is not None and message.error() is not None:
+                logger.warning("membership", error=str(message.error()))
+            if clock.monotonic() - proven_at >= _PROVE_EVERY_S:
+                proven_at = clock.monotonic()
+                self._prove(proven_at)
+
+    def _assign(self, consumer: Consumer, places: list[Place]) -> None:
+        consumer.incremental_assign(places)
+        if places:
+            consumer.pause(places)
+        with self._lock:
+            self._assigned.update(place.partition for place in places)
+            self._changed_at = clock.monotonic()
+            self._assignments += 1
+            tell = bool(places) and self._owned is not None
+        if tell:
+            self._tell_changed()
+
+    def _revoke(self, consumer: Consumer, places: list[Place]) -> None:
+        """Partitions go to others: the process drains before they are given up."""
+        with self._lock:
+            running = self._owned is not None
+        if running and places and not self._released.is_set():
+            self._tell_changed()
+            if not self._released.wait(DRAIN.total_seconds()):
+                logger.error("the partitions were not drained in time, the process ends")
+                self._on_lost()
+        with self._lock:
+            self._assigned.difference_update(place.partition for place in places)
+            self._changed_at = clock.monotonic()
+        consumer.incremental_unassign(places)
+
+    def _lose(self, _consumer: Consumer, places: list[Place]) -> None:
+        """The group went on without this process: others own its numbers, or will."""
+        if self._owned is not None and places:
+            self._put_out("the group has put this process out")
+
+    def _tell_changed(self) -> None:
+        if not self._change_told:
+            self._change_told = True
+            logger.info("the partitions of this process change, it starts anew")
+            self._on_changed()
+
+    def _put_out(self, reason: str) -> None:
+        self._valid_until = -inf
+        logger.error("ownership is lost", flow=self._member.flow, reason=reason)
+        self._on_lost()
+
+    def _prove(self, sent_at: float) -> None:
+        with self._lock:
+            number = min(self._assigned, default=None)
+        if number is None:
+            return
+        try:
+            self._consumer.commit(offsets=[Place(self._topic, number, 0)], asynchronous=False)
+        except KafkaException as error:
+            reason: KafkaError = error.args[0]
+            if reason.code() in _LOST and self._owned is not None:
+                self._put_out(reason.str())
+            # Anything else passes: a rebalance, a coordinator that moves, a broker that is away.
+            return
+        member = self._member
+        good_for_s = (member.session - member.heartbeat).total_seconds() - _SPARE_S
+        self._valid_until = sent_at + good_for_s

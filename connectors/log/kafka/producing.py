@@ -1,0 +1,133 @@
+"""Appends to Kafka, each acknowledged once all its entries are durable."""
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import structlog
+from confluent_kafka import KafkaError, Message, Producer
+
+from connectors.log.kafka.settings import KafkaSettings
+from connectors.log.port import Entry, OnDurable
+from sealwax.errors import LogAwayError, LogClosedError, RecordTooLargeError
+
+_POLL_S = 0.1
+_ALL_AWAY = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001 - a public code with a private name
+
+logger = structlog.get_logger(__name__)
+
+
+class _Append:
+    """An append whose entries are on their way."""
+
+    __slots__ = ("_error", "_left", "_offsets", "_on_durable", "_then")
+
+    def __init__(self, count: int, on_durable: OnDurable, then: Callable[[], None]) -> None:
+        self._left = count
+        self._offsets = [-1] * count
+        self._error: Exception | None = None
+        self._on_durable = on_durable
+        self._then = then
+
+    def delivered(self, index: int, error: KafkaError | None, message: Message) -> None:
+        """Called by the producer's thread for each entry."""
+        self._left -= 1
+        if error is None:
+            self._offsets[index] = message.offset() or 0
+        else:
+            self._error = LogAwayError(f"Kafka did not take the record: {error.str()}")
+        if self._left == 0:
+            self._then()
+            report(self._on_durable, self._error or self._offsets)
+
+
+def report(on_durable: OnDurable, result: Sequence[int] | Exception) -> None:
+    """Tells a caller the result; a fault of its own disturbs nobody else."""
+    try:
+        on_durable(result)
+    except Exception:
+        logger.exception("on_durable raised")
+
+
+class Appends:
+    """The producer of a process. Thread-safe.
+
+    A fatal error of the producer (its records can no longer be known to be stored once) goes to
+    `on_fatal`, which ends the process: the next one finds by reading back what was stored.
+    """
+
+    def __init__(self, settings: KafkaSettings, on_fatal: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._on_fatal = on_fatal
+        self._lock = threading.Lock()
+        self._pending_bytes = 0
+        self._closed = False
+        self._ended = threading.Event()
+        self._producer = Producer({**settings.producer(), "error_cb": self._on_error})
+        self._thread = threading.Thread(target=self._run, name="producer", daemon=True)
+        self._thread.start()
+
+    def append(self, topic: str, entries: Sequence[Entry], on_durable: OnDurable) -> None:
+        """Appends entries to a topic by its name in the cluster; the result goes to `on_durable`.
+
+        All are refused before any is handed over where one is too large or too many bytes wait.
+        """
+        size = sum(len(entry.value or b"") + len(entry.key or b"") for entry in entries)
+        refused = self._reserve(entries, size)
+        if refused is not None or not entries:
+            result: Sequence[int] | Exception = refused or []
+            # The callback comes from another thread here too: the caller may hold its locks.
+            threading.Thread(target=report, args=(on_durable, result), daemon=True).start()
+            return
+        append = _Append(len(entries), on_durable, partial(self._release, size))
+        for index, entry in enumerate(entries):
+            self._producer.produce(
+                topic,
+                value=entry.value,
+                key=entry.key,
+                partition=entry.partition,
+                headers=list(entry.headers),
+                on_delivery=partial(append.delivered, index),
+            )
+
+    def close(self) -> None:
+        """Waits until what was appended is durable or refused."""
+        with self._lock:
+            self._closed = True
+        while self._producer.flush(1.0):
+            if self._settings.gives_up:
+                continue  # each append ends by itself
+            logger.warning("waiting for Kafka", appends=len(self._producer))
+        self._ended.set()
+        self._thread.join()
+
+    def _reserve(self, entries: Sequence[Entry], size: int) -> Exception | None:
+        most = self._settings.max_record_bytes
+        for entry in entries:
+            if len(entry.value or b"") > most:
+                return RecordTooLargeError(
+                    f"a record of {len(entry.value or b'')} bytes is larger than the {most} that a "
+                    "topic takes"
+                )
+        with self._lock:
+            if self._closed:
+                return LogClosedError("the log is closed")
+            pending_bytes = self._pending_bytes + size
+            if self._pending_bytes and pending_bytes > self._settings.max_pending_bytes:
+                return LogAwayError("Kafka is away or slow: too much waits to be stored")
+            self._pending_bytes = pending_bytes
+        return None
+
+    def _release(self, size: int) -> None:
+        with self._lock:
+            self._pending_bytes -= size
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            self._producer.poll(_POLL_S)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self._on_fatal(error.str())
+        elif error.code() == _ALL_AWAY:
+            logger.warning("no broker answers", error=error.str())

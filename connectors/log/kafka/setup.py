@@ -1,0 +1,92 @@
+"""The topics of an installation: made at a start, compared then, mended by `topics apply` (R5)."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from connectors.log.kafka.log import KafkaLog
+from connectors.log.kafka.settings import KafkaSettings
+from connectors.log.port import Log
+from sealwax.errors import ConfigurationError
+from sealwax.model.topics import ALL_OF_KAFKA
+from sealwax.policy.topic_layout import Difference, differences
+
+APPLY = "sealwax topics apply"
+
+
+def set_up(settings: KafkaSettings, log: Log) -> None:
+    """Makes missing topics, and looks at those that are there; changes none of them.
+
+    Raises:
+        ConfigurationError: A topic is not as it has to be; names it, and the command that mends it.
+        LogAwayError: Kafka does not answer.
+    """
+    log.create_topics(ALL_OF_KAFKA)
+    if isinstance(log, KafkaLog):
+        wrong = found_differences(log)
+        if wrong:
+            topic, found = next(iter(wrong.items()))
+            more = f", and {len(wrong) - 1} more topics differ" if len(wrong) > 1 else ""
+            raise ConfigurationError(
+                f"topic {settings.namespace}{topic} has {found[0].what} {found[0].found!r} and "
+                f"needs {found[0].wanted!r}{more}: run `{APPLY}`"
+            )
+
+
+def found_differences(log: KafkaLog) -> dict[str, list[Difference]]:
+    """By topic what is not as it has to be.
+
+    The number of partitions that the topics have is right, whatever the settings say, as long as
+    all have the same: it is chosen when they are made.
+    """
+    wanted = log.topics.wanted(ALL_OF_KAFKA)
+    described = log.topics.describe(list(wanted))
+    common = max((found.partitions for found in described.values()), default=0)
+    compared = {
+        name: differences(replace(wanted[name], partitions=common), found)
+        for name, found in described.items()
+    }
+    return {name: found for name, found in compared.items() if found}
+
+
+def apply(log: KafkaLog, partitions: int | None = None) -> Iterator[str]:
+    """Makes missing topics and mends the others; yields a sentence for each change.
+
+    Args:
+        log: The log.
+        partitions: So many for every topic; None to level them at the largest there is.
+
+    Raises:
+        ConfigurationError: It cannot be done: topics do not shrink.
+    """
+    wanted = log.topics.wanted(ALL_OF_KAFKA)
+    described = log.topics.describe(list(wanted))
+    most = max((found.partitions for found in described.values()), default=0)
+    if partitions is not None and partitions < most:
+        raise ConfigurationError(
+            f"the topics have {most} partitions, and Kafka's topics do not get fewer"
+        )
+    for name in log.topics.create(ALL_OF_KAFKA):
+        yield f"{name}: made"
+    number = max(partitions or 0, most)
+    for name, found in described.items():
+        yield from _mend(log, name, differences(replace(wanted[name], partitions=number), found))
+
+
+def _mend(log: KafkaLog, name: str, found: list[Difference]) -> Iterator[str]:
+    properties: Mapping[str, str] = {
+        difference.what: difference.wanted
+        for difference in found
+        if difference.what not in ("partitions", "replication")
+    }
+    if properties:
+        log.topics.configure(name, properties)
+    for difference in found:
+        if difference.what == "partitions":
+            log.topics.grow(name, int(difference.wanted))
+        if difference.what == "replication":
+            yield (
+                f"{name}: has {difference.found} copies and not {difference.wanted}: move its "
+                "replicas by kafka-reassign-partitions.sh"
+            )
+        else:
+            yield f"{name}: {difference.what} {difference.found!r} -> {difference.wanted!r}"

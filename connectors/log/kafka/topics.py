@@ -1,0 +1,171 @@
+"""How our topics are set up in a cluster: made, compared, mended (R5)."""
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, TopicCollection
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+    TopicDescription,
+)
+
+from connectors.log.kafka.asking import Asking
+from connectors.log.kafka.settings import KafkaSettings
+from sealwax import clock
+from sealwax.model.topics import TopicSpec
+from sealwax.policy.topic_layout import Found, Wanted
+
+_EXISTS = KafkaError.TOPIC_ALREADY_EXISTS
+_UNKNOWN = KafkaError.UNKNOWN_TOPIC_OR_PART
+_LOOK_EVERY_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic of the cluster.
+
+    Attributes:
+        partitions: How many it has.
+        incarnation: Its id, which no other topic ever has.
+    """
+
+    partitions: int
+    incarnation: str
+
+
+class Topics:
+    """The topics of an installation. Thread-safe."""
+
+    def __init__(self, settings: KafkaSettings, admin: AdminClient) -> None:
+        self._settings = settings
+        self._admin = admin
+        self._asking = Asking(settings.timeout_s)
+        self._known: dict[str, Topic] = {}
+        self._pause = threading.Event()
+
+    def wanted(self, specs: Iterable[TopicSpec]) -> dict[str, Wanted]:
+        """What each topic has to be."""
+        return {
+            spec.name: Wanted(
+                partitions=self._settings.partitions,
+                compacted=spec.compacted,
+                max_record_bytes=self._settings.max_record_bytes,
+                replication=self._settings.replication,
+            )
+            for spec in specs
+        }
+
+    def create(self, specs: Iterable[TopicSpec]) -> list[str]:
+        """Makes what is missing; the names of what was made here."""
+        wanted = self.wanted(specs)
+        there = self.look_up(list(wanted))
+        missing = {name: want for name, want in wanted.items() if name not in there}
+        if not missing:
+            return []
+        requests = [
+            NewTopic(
+                self._settings.namespace + name,
+                want.partitions,
+                -1 if want.replication is None else want.replication,
+                config=want.config(),
+            )
+            for name, want in missing.items()
+        ]
+        self._asking.ask(
+            lambda seconds: self._admin.create_topics(requests, request_timeout=seconds), _EXISTS
+        )
+        self._wait_for(list(missing))
+        return list(missing)
+
+    def find(self, name: str) -> Topic:
+        """A topic, as it was when it was first asked for. Raises KeyError for an unknown one."""
+        if name not in self._known:
+            found = self.look_up([name])
+            if name not in found:
+                raise KeyError(name)
+            self._known[name] = found[name]
+        return self._known[name]
+
+    def look_up(self, names: Sequence[str]) -> dict[str, Topic]:
+        """Those of the topics that exist."""
+        return {
+            name: Topic(len(described.partitions), str(described.topic_id))
+            for name, described in self._described(names).items()
+        }
+
+    def describe(self, names: Sequence[str]) -> dict[str, Found]:
+        """Those of the topics that exist, with everything that counts."""
+        described = self._described(names)
+        resources = [
+            ConfigResource(ResourceType.TOPIC, self._settings.namespace + name)
+            for name in described
+        ]
+        configs = self._asking.ask(
+            lambda seconds: (
+                self._admin.describe_configs(resources, request_timeout=seconds)
+                if resources
+                else {}
+            )
+        )
+        found = {}
+        for resource, config in configs.items():
+            name = resource.name.removeprefix(self._settings.namespace)
+            found[name] = Found(
+                partitions=len(described[name].partitions),
+                replication=min(len(part.replicas) for part in described[name].partitions),
+                config={key: entry.value or "" for key, entry in config.items()},
+            )
+        return found
+
+    def grow(self, name: str, partitions: int) -> None:
+        """Gives a topic more partitions."""
+        full = self._settings.namespace + name
+        request = [NewPartitions(full, partitions)]
+        self._asking.ask(
+            lambda seconds: self._admin.create_partitions(request, request_timeout=seconds)
+        )
+
+    def configure(self, name: str, config: Mapping[str, str]) -> None:
+        """Sets some of a topic's properties and leaves the others alone."""
+        resource = ConfigResource(
+            ResourceType.TOPIC,
+            self._settings.namespace + name,
+            incremental_configs=[
+                ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+                for key, value in config.items()
+            ],
+        )
+        self._asking.ask(
+            lambda seconds: self._admin.incremental_alter_configs(
+                [resource], request_timeout=seconds
+            )
+        )
+
+    def _wait_for(self, names: Sequence[str]) -> None:
+        """Until the leaders of new topics are named."""
+        deadline = clock.monotonic() + self._settings.timeout_s
+        while clock.monotonic() < deadline:
+            described = self._described(names)
+            if len(described) == len(names) and all(
+                part.leader is not None for topic in described.values() for part in topic.partitions
+            ):
+                return
+            self._pause.wait(_LOOK_EVERY_S)
+
+    def _described(self, names: Sequence[str]) -> dict[str, TopicDescription]:
+        asked = TopicCollection([self._settings.namespace + name for name in names])
+        answers = self._asking.ask(
+            lambda seconds: self._admin.describe_topics(asked, request_timeout=seconds), _UNKNOWN
+        )
+        return {
+            name.removeprefix(self._settings.namespace): described
+            for name, described in answers.items()
+            if described is not None
+        }

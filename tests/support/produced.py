@@ -1,0 +1,130 @@
+"""Records of real Kafka producers: read back from a broker, and given to an installation.
+
+Until the platform runs on Kafka itself, `carry` stands for its log: it puts the records of the
+broker's topics at the same positions into the embedded log, as the Kafka adapter would read them.
+"""
+
+import ctypes
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import confluent_kafka
+from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka.admin import NewTopic
+
+from connectors.log import LogSettings, open_log
+from connectors.log.port import Entry, Headers, Record
+from sealwax.model import topics
+from tests.support.kafka import Cluster, namespace
+
+PARTITIONS = 4
+
+
+class Requested:
+    """The requested topics of an installation, on a broker that others use too.
+
+    Attributes:
+        namespace: The text before their names there.
+    """
+
+    def __init__(self, cluster: Cluster, topic_settings: Mapping[str, str] | None = None) -> None:
+        """Makes the topics."""
+        self.namespace = namespace()
+        self._cluster = cluster
+        settings = {"message.timestamp.type": "LogAppendTime", **(topic_settings or {})}
+        new = [
+            NewTopic(self.on_broker(name), PARTITIONS, config=settings) for name in topics.REQUESTED
+        ]
+        admin = cluster.admin()  # its requests end with it
+        for made in admin.create_topics(new).values():
+            made.result(30)
+
+    def on_broker(self, topic: str) -> str:
+        return f"{self.namespace}{topic}"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What a platform or a producer on this broker is told."""
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self._cluster.bootstrap,
+            "SEALWAX_KAFKA_NAMESPACE": self.namespace,
+        }
+
+    def records(self, topic: str) -> list[Record]:
+        """All records of a topic, partition by partition, under its name without the namespace."""
+        consumer = Consumer({
+            "bootstrap.servers": self._cluster.bootstrap,
+            "group.id": f"{self.namespace}reader",
+            "enable.auto.commit": False,
+        })  # fmt: skip
+        found = []
+        for number in range(PARTITIONS):
+            place = TopicPartition(self.on_broker(topic), number, 0)
+            _, end = consumer.get_watermark_offsets(place, timeout=30)
+            consumer.assign([place])
+            read = 0
+            while read < end:
+                message = consumer.poll(30)
+                # A message without a value is false.
+                assert message is not None, f"{topic}/{number}: nothing between {read} and {end}"
+                assert not message.error(), message.error()
+                found.append(
+                    Record(
+                        topic=topic,
+                        partition=number,
+                        offset=message.offset() or 0,
+                        key=message.key(),
+                        value=message.value(),
+                        headers=headers_of(message),
+                        stamp_ms=message.timestamp()[1],
+                    )
+                )
+                read = found[-1].offset + 1
+        consumer.close()
+        return found
+
+
+def headers_of(message: Message) -> Headers:
+    """Its headers as the log port has them."""
+    try:
+        headers: Any = message.headers() or ()
+        # Kafka knows headers without a value; the port does not.
+        return tuple((name, value or b"") for name, value in headers)
+    except UnicodeDecodeError:
+        # The name of one is no UTF-8: the client returns a list with a hole, and the error shows
+        # where the list is read. There is no other way to the rest of them.
+        return ()
+
+
+def produce_with_header_name(cluster: Cluster, topic: str, name: bytes, value: bytes) -> None:
+    """Produces to partition 0 what the Python client cannot: a header whose name is any bytes."""
+    (library,) = Path(confluent_kafka.__file__).parents[1].glob("confluent_kafka.libs/librdkafka*")
+    rdkafka = ctypes.CDLL(str(library))
+    for function in ("rd_kafka_conf_new", "rd_kafka_new", "rd_kafka_headers_new"):
+        getattr(rdkafka, function).restype = ctypes.c_void_p
+    pointer, number, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_ssize_t
+    conf = pointer(rdkafka.rd_kafka_conf_new())
+    rdkafka.rd_kafka_conf_set(conf, b"bootstrap.servers", cluster.bootstrap.encode(), None, size(0))
+    producer = pointer(rdkafka.rd_kafka_new(number(0), conf, None, size(0)))
+    headers = pointer(rdkafka.rd_kafka_headers_new(size(1)))
+    rdkafka.rd_kafka_header_add(headers, name, size(len(name)), b"", size(0))
+    # rd_kafka_vtype_t: 1 TOPIC, 3 PARTITION, 4 VALUE, 7 MSGFLAGS (2: copy), 10 HEADERS, 0 END.
+    error = rdkafka.rd_kafka_producev(
+        producer, number(1), topic.encode(), number(3), number(0), number(7), number(2),
+        number(4), value, size(len(value)), number(10), headers, number(0),
+    )  # fmt: skip
+    assert error == 0
+    assert rdkafka.rd_kafka_flush(producer, number(10_000)) == 0
+    rdkafka.rd_kafka_destroy(producer)
+
+
+def carry(records: Iterable[Record], data_dir: Path) -> None:
+    """Appends records of the broker to the embedded log; new topics give them the same offsets."""
+    log = open_log(LogSettings(data_dir / "log"))
+    log.create_topics(topics.ALL)
+    for record in records:
+        entry = Entry(record.partition, record.key, record.value, record.headers)
+        (offset,) = log.append_wait(record.topic, [entry])
+        assert offset == record.offset
+    log.close()
