@@ -15,7 +15,7 @@ from connectors.log.port import Committed, Entry, Log, TopicPartition
 from connectors.log.settle import Settler, Stand, decode_stand, source_of
 from connectors.log.suspects import Suspects
 from sealwax import clock
-from sealwax.errors import UnreadableRecordError
+from sealwax.errors import LogAwayError, UnreadableRecordError
 from sealwax.model.delivery import Position
 
 # Of one source record: the outcomes that are durable already, as (output topic, recipient index).
@@ -200,6 +200,8 @@ class Settling:
                 for settler in self._settlers.values():
                     settler.forget_commit()
                 self._renewed_at = clock.monotonic()
+        except LogAwayError as error:
+            logger.warning("no marks were set, tried again", error=str(error))
         except Exception:
             logger.exception("no marks were set, tried again")
         self._try_commit(durable=False)
@@ -377,6 +379,8 @@ class Settling:
     def _try_commit(self, *, durable: bool) -> None:
         try:
             self._commit(durable=durable)
+        except LogAwayError as error:
+            logger.warning("commit failed, tried again", error=str(error))
         except Exception:
             # The log is away or full: settled offsets stay in memory and go with a later round.
             logger.exception("commit failed, tried again")

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka import TopicPartition as Place
-from confluent_kafka.admin import AdminClient
 
 from connectors.log.kafka.asking import Asking
 from connectors.log.kafka.settings import KafkaSettings
@@ -18,10 +17,9 @@ MEMBERS = "-members"
 class Groups:
     """The offsets of groups that nobody subscribes with. Thread-safe."""
 
-    def __init__(self, settings: KafkaSettings, admin: AdminClient) -> None:
+    def __init__(self, settings: KafkaSettings, asking: Asking) -> None:
         self._namespace = settings.namespace
-        self._asking = Asking(settings.timeout_s)
-        self._admin = admin
+        self._asking = asking
 
     def commit(self, group: str, positions: Mapping[TopicPartition, Committed]) -> None:
         """Commits positions in one request.
@@ -38,7 +36,7 @@ class Groups:
         ]
         request = [ConsumerGroupTopicPartitions(self._namespace + group, places)]
         (done,) = self._asking.ask(
-            lambda seconds: self._admin.alter_consumer_group_offsets(
+            lambda admin, seconds: admin.alter_consumer_group_offsets(
                 request, request_timeout=seconds
             )
         ).values()
@@ -55,7 +53,7 @@ class Groups:
         places = [Place(self._namespace + tp.topic, tp.partition) for tp in tps]
         request = [ConsumerGroupTopicPartitions(self._namespace + group, places)]
         (answer,) = self._asking.ask(
-            lambda seconds: self._admin.list_consumer_group_offsets(
+            lambda admin, seconds: admin.list_consumer_group_offsets(
                 request, request_timeout=seconds, require_stable=True
             )
         ).values()
@@ -71,7 +69,7 @@ class Groups:
     def names(self) -> list[str]:
         """All groups but those of members."""
         (listed,) = self._asking.ask(
-            lambda seconds: {"": self._admin.list_consumer_groups(request_timeout=seconds)}
+            lambda admin, seconds: {"": admin.list_consumer_groups(request_timeout=seconds)}
         ).values()
         names = [group.group_id for group in listed.valid]
         return [

@@ -15,8 +15,9 @@ from typing_extensions import override
 from connectors.log.fences import Writer
 from connectors.log.kafka.groups import MEMBERS
 from connectors.log.kafka.settings import KafkaSettings
-from connectors.log.port import Entry, Log, Ownership
+from connectors.log.port import Entry, Log, Ownership, TopicPartition
 from sealwax import clock
+from sealwax.errors import LogAwayError
 from sealwax.model.topics import OWNERSHIP
 
 _POLL_S = 0.1
@@ -94,6 +95,8 @@ class Membership(Ownership):
         self._changed_at = inf
         self._assignments = 0
         self._change_told = False
+        self._in_question = False
+        self._writers: dict[int, Writer] = {}
         self._valid_until = -inf
         self._closing = threading.Event()
         self._released = threading.Event()
@@ -137,11 +140,12 @@ class Membership(Ownership):
         value = f"{socket.gethostname()} {self._member.instance}".encode()
         key = self._member.flow.encode()
         offsets = self._log.append_wait(OWNERSHIP, [Entry(n, key, value) for n in owned])
-        return {
+        self._writers = {
             # Above 0, which stands for no owner.
             number: Writer(self._member.flow, number, offset + 1)
             for number, offset in zip(owned, offsets, strict=True)
         }
+        return self._writers
 
     @override
     def valid_until(self) -> float:
@@ -180,7 +184,10 @@ class Membership(Ownership):
                 logger.warning("membership", error=str(message.error()))
             if clock.monotonic() - proven_at >= _PROVE_EVERY_S:
                 proven_at = clock.monotonic()
-                self._prove(proven_at)
+                try:
+                    self._prove(proven_at)
+                except LogAwayError as error:
+                    logger.warning("ownership is not known", error=str(error))
 
     def _assign(self, consumer: Consumer, places: list[Place]) -> None:
         consumer.incremental_assign(places)
@@ -190,14 +197,14 @@ class Membership(Ownership):
             self._assigned.update(place.partition for place in places)
             self._changed_at = clock.monotonic()
             self._assignments += 1
-            tell = bool(places) and self._owned is not None
+            tell = bool(places) and self._owned is not None and not self._in_question
         if tell:
             self._tell_changed()
 
     def _revoke(self, consumer: Consumer, places: list[Place]) -> None:
         """Partitions go to others: the process drains before they are given up."""
         with self._lock:
-            running = self._owned is not None
+            running = self._owned is not None and not self._in_question
         if running and places and not self._released.is_set():
             self._tell_changed()
             if not self._released.wait(DRAIN.total_seconds()):
@@ -208,10 +215,44 @@ class Membership(Ownership):
             self._changed_at = clock.monotonic()
         consumer.incremental_unassign(places)
 
-    def _lose(self, _consumer: Consumer, places: list[Place]) -> None:
-        """The group went on without this process: others own its numbers, or will."""
-        if self._owned is not None and places:
-            self._put_out("the group has put this process out")
+    def _lose(self, _consumer: Consumer, _places: list[Place]) -> None:
+        """No heartbeat was answered for a session's time: others may own its numbers, or nobody.
+
+        Nothing is sent until the group has answered. Where it gives back the same numbers, and no
+        other process has owned them meanwhile, the work goes on: after a broker was away.
+        """
+        self._valid_until = -inf
+        with self._lock:
+            self._assigned.clear()
+            self._in_question = self._owned is not None
+        if self._in_question:
+            logger.warning("ownership is in question", flow=self._member.flow)
+
+    def _decide(self) -> None:
+        """What the group's answer means, once it has stood for a moment."""
+        with self._lock:
+            is_answered = bool(self._assigned) and (
+                clock.monotonic() - self._changed_at >= _SETTLED_S
+            )
+            same = self._owned == frozenset(self._assigned)
+        if not is_answered:
+            return
+        if not same or self._is_superseded():
+            self._put_out("others have owned its partitions")
+            return
+        self._in_question = False
+        logger.info("ownership is as it was", flow=self._member.flow)
+
+    def _is_superseded(self) -> bool:
+        """Whether another process has owned one of the numbers since this one said so."""
+        key = self._member.flow.encode()
+        own = {
+            TopicPartition(OWNERSHIP, number): writer.incarnation
+            for number, writer in self._writers.items()
+        }
+        ends = self._log.end_offsets(own)
+        since = {tp: (first, ends[tp]) for tp, first in own.items()}
+        return any(record.key == key for record in self._log.scan_all(since))
 
     def _tell_changed(self) -> None:
         if not self._change_told:
@@ -228,6 +269,9 @@ class Membership(Ownership):
         with self._lock:
             number = min(self._assigned, default=None)
         if number is None:
+            return
+        if self._in_question:
+            self._decide()
             return
         try:
             self._consumer.commit(offsets=[Place(self._topic, number, 0)], asynchronous=False)
