@@ -19,11 +19,16 @@ AHEAD_MS = 1_000
 LATE_MS = 1_000
 # How much of a rate the processes that want it hold ahead, all together.
 STOCK_MS = 500
-# A counter that has lost its memory grants nothing for this long: what was granted before ends or
-# is told again meanwhile.
+# A process shows itself at least so often: it sees the others, and learns of a lost memory.
+SHOWN_AFTER_MS = 1_000
+# A counter that nobody has called for so long counts as one that has lost its memory: shorter than
+# a lease that was just not renewed.
+FORGETS_MS = 5_000
+# A counter that has lost its memory grants nothing for this long, and for a call's timeout: what was
+# granted before ends or is told again meanwhile.
 SILENT_MS = 2_000
 # What cannot be divided goes to another process after so long.
-TURN_MS = 5_000
+TURN_MS = 15_000
 # A process that never saw the counter takes this part of a rate, and one permit.
 _UNSEEN_PART = 16
 

@@ -30,7 +30,9 @@ class World:
         self.there = True
 
     def process(self) -> "Process":
-        return Process(self, self._random)
+        made = Process(self, self._random)
+        made.limits.turn()
+        return made
 
     def call(self, question: bytes) -> bytes:
         if not self.there:

@@ -76,6 +76,9 @@ class Leased(ABC):
     def answer(self, answer: list[float], sent_ms: float, received_ms: float, draw: float) -> None:
         """Takes in what the counter said to the last question, `draw` in [0, 1)."""
 
+    def forgotten(self) -> None:
+        """The counter has lost its memory: what is held is to be told again."""
+
     @abstractmethod
     def room_at_ms(self, now_ms: float) -> float:
         """When those who were refused may go; infinity where nobody was, or it is not known."""
@@ -134,7 +137,7 @@ class LeasedPermits(Leased, Permits):
             if used > self._held or (away and self._missing):
                 return -_NEVER
             due_ms = _NEVER
-            if self._in_use + self._missing > self._usable and self._usable < self._most:
+            if self._missing and self._in_use + self._missing > self._usable:
                 due_ms = self._again_ms
             if self._held:
                 due_ms = min(due_ms, self._renewed_at_ms + RENEWED_AFTER_MS)
@@ -157,7 +160,7 @@ class LeasedPermits(Leased, Permits):
                 held = used  # what is in use is a fact, the rest others may have by now
             else:
                 held = max(used, min(self._held, held))
-            short = self._in_use + self._missing > self._usable and self._usable < self._most
+            short = self._missing and self._in_use + self._missing > self._usable
             asks = (short and self._again_ms <= now_ms) or (away and (held or self._missing))
             renews = self._held and now_ms - self._renewed_at_ms >= RENEWED_AFTER_MS
             if not (asks or renews or held != self._held):
@@ -175,6 +178,11 @@ class LeasedPermits(Leased, Permits):
             self._till_ms = sent_ms + PERMITS_MS
             self._renewed_at_ms = sent_ms
             self._again_ms = received_ms + (_SOME_AGAIN_MS if usable else _REFUSED_AGAIN_MS)
+
+    @override
+    def forgotten(self) -> None:
+        with self._lock:
+            self._renewed_at_ms = -_NEVER
 
     @override
     def room_at_ms(self, now_ms: float) -> float:

@@ -12,7 +12,6 @@ from datetime import timedelta
 from importlib.resources import files
 from random import Random
 from typing import TypedDict
-from uuid import uuid4
 from weakref import WeakValueDictionary
 
 import orjson
@@ -34,7 +33,7 @@ logger = structlog.get_logger(__name__)
 SCRIPT = files(__package__).joinpath("round.lua").read_text()
 _TERMS = {
     "permits_ms": sharing.PERMITS_MS,
-    "silent_ms": sharing.SILENT_MS,
+    "forgets_ms": sharing.FORGETS_MS,
     "ahead_ms": sharing.AHEAD_MS,
     "stock_ms": sharing.STOCK_MS,
     "turn_ms": sharing.TURN_MS,
@@ -87,6 +86,8 @@ Asked = tuple[Leased, Question]
 class _Said(TypedDict):
     """An answer of the script; an empty list is an empty object in the JSON of Lua."""
 
+    since: str
+    speaks: bool
     members: int
     rank: int
     rates: list[list[float]]
@@ -99,8 +100,9 @@ class RedisLimits(Limits):
     Args:
         call: Runs the script over a question; raises RedisError where there is no answer.
         on_room: Told when a limit that refused may have room.
-        random: Spreads the questions of the processes.
+        random: Names the process, and spreads the questions of all.
         now_ms: The monotonic clock, in milliseconds.
+        timeout: Longest time that a call takes.
     """
 
     def __init__(
@@ -109,12 +111,15 @@ class RedisLimits(Limits):
         on_room: OnRoom,
         random: Random | None = None,
         now_ms: Callable[[], float] = lambda: clock.monotonic() * 1000,
+        timeout: timedelta = timedelta(),
     ) -> None:
         self._call = call
         self._on_room = on_room
         self._random = random or Random()  # noqa: S311 - spreads load, keeps no secret
         self._now_ms = now_ms
-        self._me = uuid4().hex
+        self._terms = {**_TERMS, "silent_ms": sharing.SILENT_MS + timeout / timedelta(milliseconds=1)}
+        self._since = ""
+        self._me = f"{self._random.getrandbits(128):032x}"
         self._standing = Standing(away_since_ms=now_ms())
         self._permits: WeakValueDictionary[str, LeasedPermits] = WeakValueDictionary()
         self._rates: WeakValueDictionary[str, LeasedRate] = WeakValueDictionary()
@@ -132,7 +137,7 @@ class RedisLimits(Limits):
     @classmethod
     def open(cls, settings: RedisSettings, on_room: OnRoom) -> "RedisLimits":
         """Connects, and starts the thread; a server that does not answer is no error."""
-        limits = cls(_connect(settings), on_room)
+        limits = cls(_connect(settings), on_room, timeout=settings.timeout)
         limits.start()
         return limits
 
@@ -145,6 +150,11 @@ class RedisLimits(Limits):
     def next_turn_ms(self) -> float:
         """When the thread has something to do."""
         return max(self._next_ms, self._not_before_ms)
+
+    @property
+    def _shows_at_ms(self) -> float:
+        """When it has to call though it has nothing to ask."""
+        return self._said_ms + sharing.SHOWN_AFTER_MS
 
     def start(self) -> None:
         """The first call is made before it returns, so that a server that is there is seen."""
@@ -201,12 +211,12 @@ class RedisLimits(Limits):
     def _must_show(self, now_ms: float) -> bool:
         """Whether the others would soon take this process for gone, or it has to look for them."""
         away = self._standing.away_since_ms is not None
-        return away or now_ms - self._said_ms >= sharing.RENEWED_AFTER_MS
+        return away or now_ms >= self._shows_at_ms
 
     def _let_go(self, changed: set[Leased]) -> None:
         """Tells those that may go, and forgets what has nothing to ask any more."""
         now_ms = self._now_ms()
-        plan_ms = self._said_ms + sharing.RENEWED_AFTER_MS
+        plan_ms = _NEVER
         for limit in list(self._active):
             if limit in changed and (room_at_ms := limit.room_at_ms(now_ms)) < _NEVER:
                 self._on_room(limit.name, room_at_ms)
@@ -216,7 +226,7 @@ class RedisLimits(Limits):
             if due_ms < _NEVER:
                 self._active[limit] = None
                 plan_ms = min(plan_ms, due_ms)
-        self._plan(plan_ms)
+        self._plan(min(plan_ms, self._shows_at_ms))
 
     def _plan(self, at_ms: float) -> None:
         if at_ms < self._next_ms:
@@ -261,7 +271,7 @@ class RedisLimits(Limits):
             self._away(sent_ms, str(error))
             return False
         received_ms = self._now_ms()
-        self._back(said["members"], said["rank"], received_ms)
+        self._back(said, received_ms)
         answers = zip([*rates, *permits], [*said["rates"], *said["permits"]], strict=True)
         for (limit, question), answer in answers:
             limit.answer(answer, sent_ms, received_ms, self._random.random())
@@ -272,7 +282,7 @@ class RedisLimits(Limits):
     def _say(
         self, rates: list[Question], permits: list[Question], *, leaves: bool = False
     ) -> _Said:
-        ask = {"me": self._me, "leaves": leaves, "rates": rates, "permits": permits, **_TERMS}
+        ask = {"me": self._me, "leaves": leaves, "rates": rates, "permits": permits, **self._terms}
         said: _Said = orjson.loads(self._call(orjson.dumps(ask)))
         self.counts.calls += 1
         return said
@@ -284,14 +294,20 @@ class RedisLimits(Limits):
         except (redis.RedisError, OSError) as error:
             logger.warning("permits were not given back", error=str(error))
 
-    def _back(self, members: int, rank: int, now_ms: float) -> None:
+    def _back(self, said: _Said, now_ms: float) -> None:
         self._said_ms = now_ms
-        standing = Standing(None, members, rank)
-        if standing != self._standing:
-            self._standing = standing
+        # Until all have shown themselves again to a server that forgot them, the old view holds.
+        if said["speaks"] or not self._standing.members:
+            self._standing = Standing(None, said["members"], said["rank"])
+        else:
+            self._standing = replace(self._standing, away_since_ms=None)
+        if said["since"] != self._since:
+            self._since = said["since"]
+            for limit in list(self._active):
+                limit.forgotten()
         if self._said_away:
             self._said_away = False
-            logger.info("shared limits are back", members=members)
+            logger.info("shared limits are back", members=said["members"])
 
     def _away(self, now_ms: float, error: str) -> None:
         if self._standing.away_since_ms is None:

@@ -13,15 +13,16 @@ local function ms(number)
   return string.format('%.3f', number)
 end
 
--- Since when this memory is whole: nothing is granted until what was granted before is over.
-local since = tonumber(redis.call('GET', base .. 'since') or '')
-if not since or since > now then
+-- Since when this memory is whole: nothing is granted until what was granted before is over. When
+-- nobody has called for a while it is not: leases may have run out that are used all the same.
+local since, called = string.match(redis.call('GET', base .. 'since') or '', '(%S+) (%S+)')
+since, called = tonumber(since), tonumber(called)
+if not since or since > now or now - called > ask.forgets_ms then
   since = now
 end
-redis.call('SET', base .. 'since', ms(since), 'PX', HOUR_MS)
 local speaks_at = since + ask.silent_ms
 
--- The processes there are.
+-- The processes there are. With the last that leaves nothing is held, and nothing can be forgotten.
 local members_key = base .. 'members'
 redis.call('ZREMRANGEBYSCORE', members_key, '-inf', ms(now))
 redis.call('ZREMRANGEBYSCORE', members_key, '(' .. ms(now + ask.permits_ms), '+inf')
@@ -38,6 +39,8 @@ for _, id in ipairs(redis.call('ZRANGE', members_key, 0, -1)) do
     rank = rank + 1
   end
 end
+called = members > 0 and now or now + HOUR_MS
+redis.call('SET', base .. 'since', ms(since) .. ' ' .. ms(called), 'PX', HOUR_MS)
 
 -- One rate: {name, period, burst, tokens wanted, tokens held} -> {granted, ms until the first may be
 -- used, ms until more can be had}. GCRA, as sealwax.policy.throttle.
@@ -49,8 +52,8 @@ local function grant_tokens(name, period, burst, wanted, held)
   for i = 1, #fields, 2 do
     local value = tonumber(fields[i + 1])
     if fields[i] == '' then
-      -- Further ahead only where the clock was set back.
-      horizon = math.min(value, now + slack + ask.ahead_ms + period)
+      -- Further ahead it is only where the clock was set back: then the bucket is empty.
+      horizon = value <= now + slack + ask.ahead_ms + period and value or now + slack
     elseif value < now - ask.ahead_ms * 2 or value > now then
       redis.call('HDEL', key, fields[i])
     elseif fields[i] ~= ask.me then
@@ -144,4 +147,11 @@ end
 for i, one in ipairs(ask.permits) do
   permits[i] = grant_permits(one[1], one[2], one[3], one[4])
 end
-return cjson.encode({ members = members, rank = rank, rates = rates, permits = permits })
+return cjson.encode({
+  since = ms(since),
+  speaks = now >= speaks_at,
+  members = members,
+  rank = rank,
+  rates = rates,
+  permits = permits,
+})
