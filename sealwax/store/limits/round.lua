@@ -129,11 +129,12 @@ local function grant_permits(name, most, held, wanted)
     redis.call('HDEL', key, ask.me)
     return { 0, 0 }
   end
-  local granted, usable = held, held
+  local there = math.max(0, most - others)
+  local granted, usable = held, math.min(held, there)
   if now >= speaks_at then
     local part = divide(most, wants)
-    granted = math.max(held, math.min(part, most - others))
-    usable = part < wanted and math.min(part, granted) or granted
+    granted = math.max(held, math.min(part, there))
+    usable = math.min(granted, there, part < wanted and part or granted)
   end
   redis.call('HSET', key, ask.me, string.format('%d %d %.3f', granted, wanted, now + ask.permits_ms))
   redis.call('PEXPIRE', key, ask.permits_ms)
