@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import redis
@@ -72,9 +72,11 @@ class Valkey:
     def _answers(self) -> bool:
         assert self._process
         assert self._process.poll() is None, (self._directory / "log").read_text()
-        with suppress(redis.AuthenticationError), redis.Redis(port=self.port) as client:
+        with redis.Redis(port=self.port) as client:
             try:
                 client.ping()
+            except redis.AuthenticationError:
+                return True
             except redis.ConnectionError:
                 return False
         return True
@@ -84,8 +86,8 @@ class Valkey:
 def running_valkey(directory: Path, *options: str) -> Iterator[Valkey]:
     """A server that runs until the block ends."""
     server = Valkey(directory, *options)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.stop()

@@ -61,7 +61,6 @@ class Leased(ABC):
         self.name = name
         self._counter = counter
         self._lock = threading.Lock()
-        self._missing = 0
         self._again_ms = -_NEVER
 
     @abstractmethod
@@ -102,6 +101,8 @@ class LeasedPermits(Leased, Permits):
         self._till_ms = -_NEVER
         self._renewed_at_ms = -_NEVER
         self._in_use = 0
+        self._wanted = 0  # beside those in use
+        self._asked_for = 0
         self._peak = 0
         self._peak_before = 0
         self._peak_since_ms = -_NEVER
@@ -111,8 +112,8 @@ class LeasedPermits(Leased, Permits):
         away = self._counter.standing.away_since_ms is not None
         with self._lock:
             free = max(0, self._allowed(now_ms) - self._in_use)
-            self._missing = max(0, wanted - free)
-            asks = away or (self._missing and self._usable < self._most)
+            self._wanted = wanted
+            asks = away or (wanted > free and self._usable < self._most)
             at_ms = max(now_ms, self._again_ms)
         if asks:
             self._counter.ask(self, at_ms)
@@ -122,6 +123,7 @@ class LeasedPermits(Leased, Permits):
     def take(self, count: int) -> None:
         with self._lock:
             self._in_use += count
+            self._wanted = max(0, self._wanted - count)
             self._peak = max(self._peak, self._in_use)
 
     @override
@@ -134,11 +136,9 @@ class LeasedPermits(Leased, Permits):
         away = self._counter.standing.away_since_ms is not None
         with self._lock:
             used = max(self._peak, self._peak_before)
-            if used > self._held or (away and self._missing):
+            if used > self._held or (away and self._wanted):
                 return -_NEVER
-            due_ms = _NEVER
-            if self._missing and self._in_use + self._missing > self._usable:
-                due_ms = self._again_ms
+            due_ms = self._again_ms if self._short else _NEVER
             if self._held:
                 due_ms = min(due_ms, self._renewed_at_ms + RENEWED_AFTER_MS)
             if self._held > self._in_use or used > self._in_use:
@@ -153,22 +153,22 @@ class LeasedPermits(Leased, Permits):
                 self._peak_before, self._peak = self._peak, self._in_use
                 self._peak_since_ms = now_ms
             used = max(self._peak, self._peak_before)
-            held = max(used, self._usable) if self._missing else used
+            held = max(used, min(self._usable, self._in_use + self._wanted))
             if away:
                 held = max(used, self._allowed(now_ms))
             elif now_ms >= self._till_ms:
                 held = used  # what is in use is a fact, the rest others may have by now
             else:
                 held = max(used, min(self._held, held))
-            short = self._missing and self._in_use + self._missing > self._usable
-            asks = (short and self._again_ms <= now_ms) or (away and (held or self._missing))
+            asks = self._short and self._again_ms <= now_ms
+            asks = asks or (away and bool(held or self._wanted))
             renews = self._held and now_ms - self._renewed_at_ms >= RENEWED_AFTER_MS
             if not (asks or renews or held != self._held):
                 return None
             if not away:
                 self._held, self._usable = held, min(self._usable, held)
-            wanted = min(self._most, max(used, self._in_use + self._missing))
-            return self.name, self._most, held, wanted
+            self._asked_for = min(self._most, max(used, self._in_use + self._wanted))
+            return self.name, self._most, held, self._asked_for
 
     @override
     def answer(self, answer: list[float], sent_ms: float, received_ms: float, draw: float) -> None:
@@ -177,7 +177,9 @@ class LeasedPermits(Leased, Permits):
             self._held, self._usable = granted, usable
             self._till_ms = sent_ms + PERMITS_MS
             self._renewed_at_ms = sent_ms
-            self._again_ms = received_ms + (_SOME_AGAIN_MS if usable else _REFUSED_AGAIN_MS)
+            self._again_ms = received_ms
+            if usable < self._asked_for:
+                self._again_ms += _SOME_AGAIN_MS if usable else _REFUSED_AGAIN_MS
 
     @override
     def forgotten(self) -> None:
@@ -188,12 +190,17 @@ class LeasedPermits(Leased, Permits):
     def room_at_ms(self, now_ms: float) -> float:
         with self._lock:
             free = self._allowed(now_ms) > self._in_use
-            return now_ms if free and self._missing else _NEVER
+            return now_ms if free and self._wanted else _NEVER
 
     @override
     def farewell(self) -> Question | None:
         with self._lock:
             return (self.name, self._most, 0, 0) if self._held else None
+
+    @property
+    def _short(self) -> bool:
+        """Whether those that wait could use more than there is."""
+        return self._wanted > 0 and min(self._most, self._in_use + self._wanted) > self._usable
 
     def _allowed(self, now_ms: float) -> int:
         standing = self._counter.standing
@@ -210,7 +217,8 @@ class LeasedRate(Leased, RateLimit):
         self._rate = rate
         self._tokens: deque[tuple[float, float]] = deque()  # usable from, void after
         self._used = 0
-        self._wanted = 0
+        self._missing = 0
+        self._asked_for = 0
         self._asked_ms = -_NEVER
         self._alone = rate
         self._alone_since_ms: float | None = None
@@ -256,7 +264,7 @@ class LeasedRate(Leased, RateLimit):
             if wanted <= 0 or self._again_ms > now_ms:
                 return None
             self._used = 0
-            self._wanted = wanted
+            self._asked_for = wanted
             return self.name, self._rate.period_ms, self._rate.burst, wanted, len(self._tokens)
 
     @override
@@ -270,7 +278,7 @@ class LeasedRate(Leased, RateLimit):
                 self._tokens.append((received_ms + in_ms, void_ms))
             # Drawn, so that no process is always the one that comes just after another.
             again_ms = _TOKENS_AGAIN_MS * (0.75 + draw / 2)
-            if granted < self._wanted:
+            if granted < self._asked_for:
                 again_ms = max(again_ms, min(more_in_ms, _LOOK_AGAIN_MS))
             self._again_ms = received_ms + again_ms
 

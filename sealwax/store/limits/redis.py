@@ -7,7 +7,7 @@ was leased, exceeds no limit: sealwax.policy.sharing says what holds meanwhile.
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from importlib.resources import files
 from random import Random
@@ -55,7 +55,7 @@ class RedisSettings:
         prefix: Before each key; who shares it shares the limits.
     """
 
-    url: str
+    url: str = field(repr=False)
     timeout: timedelta = timedelta(seconds=1)
     prefix: str = "sealwax"
 
@@ -117,7 +117,10 @@ class RedisLimits(Limits):
         self._on_room = on_room
         self._random = random or Random()  # noqa: S311 - spreads load, keeps no secret
         self._now_ms = now_ms
-        self._terms = {**_TERMS, "silent_ms": sharing.SILENT_MS + timeout / timedelta(milliseconds=1)}
+        self._terms = {
+            **_TERMS,
+            "silent_ms": sharing.SILENT_MS + timeout / timedelta(milliseconds=1),
+        }
         self._since = ""
         self._me = f"{self._random.getrandbits(128):032x}"
         self._standing = Standing(away_since_ms=now_ms())
