@@ -24,8 +24,8 @@ SHOWN_AFTER_MS = 1_000
 # A counter that nobody has called for so long counts as one that has lost its memory: shorter than
 # a lease that was just not renewed.
 FORGETS_MS = 5_000
-# A counter that has lost its memory grants nothing for this long, and for a call's timeout: what was
-# granted before ends or is told again meanwhile.
+# A counter that has lost its memory grants nothing for this long and a call's timeout: what was
+# granted before ends, or is told again, meanwhile.
 SILENT_MS = 2_000
 # What cannot be divided goes to another process after so long.
 TURN_MS = 15_000

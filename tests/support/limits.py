@@ -45,7 +45,7 @@ class World:
         for key in self._client.scan_iter(f"{self.prefix.replace('{', '[{]')}*"):
             self._client.delete(key)
 
-    def keys(self) -> list[bytes]:
+    def stored(self) -> list[bytes]:
         return list(self._client.scan_iter(f"{self.prefix}*"))
 
     def close(self) -> None:

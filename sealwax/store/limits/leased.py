@@ -31,6 +31,8 @@ _NEVER = float("inf")
 _REFUSED_AGAIN_MS = 250.0
 _SOME_AGAIN_MS = 1_000.0
 _TOKENS_AGAIN_MS = 100.0
+# What is due so soon goes with what is due now.
+_NEARLY_MS = 60.0
 # Who has not asked for so long wants nothing any more; a lane that waits looks again each second.
 _FORGOTTEN_MS = 2_500.0
 _LOOK_AGAIN_MS = 1_000.0
@@ -75,6 +77,7 @@ class Leased(ABC):
     def answer(self, answer: list[float], sent_ms: float, received_ms: float, draw: float) -> None:
         """Takes in what the counter said to the last question, `draw` in [0, 1)."""
 
+    @abstractmethod
     def forgotten(self) -> None:
         """The counter has lost its memory: what is held is to be told again."""
 
@@ -141,8 +144,7 @@ class LeasedPermits(Leased, Permits):
             due_ms = self._again_ms if self._short else _NEVER
             if self._held:
                 due_ms = min(due_ms, self._renewed_at_ms + RENEWED_AFTER_MS)
-            if self._held > self._in_use or used > self._in_use:
-                due_ms = min(due_ms, self._peak_since_ms + UNUSED_MS)
+            # What is not used goes back with the next call, which is made each second.
             return due_ms
 
     @override
@@ -160,7 +162,7 @@ class LeasedPermits(Leased, Permits):
                 held = used  # what is in use is a fact, the rest others may have by now
             else:
                 held = max(used, min(self._held, held))
-            asks = self._short and self._again_ms <= now_ms
+            asks = self._short and self._again_ms <= now_ms + _NEARLY_MS
             asks = asks or (away and bool(held or self._wanted))
             renews = self._held and now_ms - self._renewed_at_ms >= RENEWED_AFTER_MS
             if not (asks or renews or held != self._held):
@@ -218,6 +220,7 @@ class LeasedRate(Leased, RateLimit):
         self._tokens: deque[tuple[float, float]] = deque()  # usable from, void after
         self._used = 0
         self._missing = 0
+        self._due_ms = _NEVER
         self._asked_for = 0
         self._asked_ms = -_NEVER
         self._alone = rate
@@ -241,17 +244,15 @@ class LeasedRate(Leased, RateLimit):
             self._used += count
             self._missing = wanted - count
             self._asked_ms = now_ms
-            asks = len(tokens) < self._missing + self._used
-            at_ms = max(now_ms, self._again_ms)
-        if asks:
+            at_ms = self._plan(now_ms)
+        if at_ms < _NEVER:
             self._counter.ask(self, at_ms)
         return Taken(count, again_at_ms if count < wanted else None)
 
     @override
     def due_ms(self) -> float:
         with self._lock:
-            short = len(self._tokens) < self._missing + self._used
-            return self._again_ms if short else _NEVER
+            return self._due_ms
 
     @override
     def question(self, now_ms: float) -> Question | None:
@@ -259,11 +260,13 @@ class LeasedRate(Leased, RateLimit):
             self._drop_void(now_ms)
             if now_ms - self._asked_ms > _FORGOTTEN_MS:
                 self._missing = 0
-            # As many as were used since the last question, and again as many: so demand can grow.
-            wanted = min(_MOST_TOKENS, self._missing + 2 * self._used) - len(self._tokens)
-            if wanted <= 0 or self._again_ms > now_ms:
+            # For three times as long as what was used since the last question.
+            wanted = min(_MOST_TOKENS, self._missing + 3 * self._used) - len(self._tokens)
+            self._plan(now_ms)
+            if wanted <= 0 or self._due_ms > now_ms + _NEARLY_MS:
                 return None
             self._used = 0
+            self._due_ms = _NEVER
             self._asked_for = wanted
             return self.name, self._rate.period_ms, self._rate.burst, wanted, len(self._tokens)
 
@@ -281,6 +284,7 @@ class LeasedRate(Leased, RateLimit):
             if granted < self._asked_for:
                 again_ms = max(again_ms, min(more_in_ms, _LOOK_AGAIN_MS))
             self._again_ms = received_ms + again_ms
+            self._plan(received_ms)
 
     @override
     def room_at_ms(self, now_ms: float) -> float:
@@ -294,8 +298,23 @@ class LeasedRate(Leased, RateLimit):
             return now_ms if away else _NEVER
 
     @override
+    def forgotten(self) -> None:
+        """Tokens are void before the counter says anything again."""
+
+    @override
     def farewell(self) -> Question | None:
         """Tokens are void by themselves."""
+
+    def _plan(self, now_ms: float) -> float:
+        """When to ask: at once where somebody waits, soon where there is little left."""
+        left = len(self._tokens)
+        if self._missing > left:
+            self._due_ms = min(self._due_ms, max(now_ms, self._again_ms))
+        elif left < self._used + self._missing:
+            self._due_ms = min(self._due_ms, max(now_ms + _NEARLY_MS, self._again_ms))
+        else:
+            self._due_ms = _NEVER
+        return self._due_ms
 
     def _drop_void(self, now_ms: float) -> None:
         while self._tokens and self._tokens[0][1] < now_ms:

@@ -276,8 +276,9 @@ class RedisLimits(Limits):
         received_ms = self._now_ms()
         self._back(said, received_ms)
         answers = zip([*rates, *permits], [*said["rates"], *said["permits"]], strict=True)
+        draw = self._random.random()  # the same for all, so that they are asked together again
         for (limit, question), answer in answers:
-            limit.answer(answer, sent_ms, received_ms, self._random.random())
+            limit.answer(answer, sent_ms, received_ms, draw)
             self.counts.refused += answer[0] < question[3]
         self.counts.tokens += sum(int(answer[0]) for answer in said["rates"])
         return True

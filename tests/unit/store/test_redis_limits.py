@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,10 @@ def free(limits: RedisLimits, most: int = 3) -> int:
     return permits.room(most, time.monotonic() * 1000)
 
 
+def has_all(limits: RedisLimits) -> bool:
+    return free(limits) == 3
+
+
 def test_without_a_server_the_process_counts_for_itself():
     assert isinstance(open_limits(None, lambda *_: None), InProcessLimits)
 
@@ -69,7 +74,7 @@ def test_what_one_process_holds_another_does_not_get_until_it_closes(valkey):
 def test_two_prefixes_share_nothing(valkey):
     first, second = opened(valkey.url, "one"), opened(valkey.url, "another")
     for limits in (first, second):
-        wait_until(lambda limits=limits: free(limits) == 3, 10, "each to have all")
+        wait_until(partial(has_all, limits), 10, "each to have all")
         limits.permits("site:a", 3).take(3)
     first.close()
     second.close()
