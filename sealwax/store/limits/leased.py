@@ -30,7 +30,7 @@ _NEVER = float("inf")
 # Questions of one limit, at least so far apart.
 _REFUSED_AGAIN_MS = 250.0
 _SOME_AGAIN_MS = 1_000.0
-_TOKENS_AGAIN_MS = 100.0
+_MORE_AGAIN_MS = 75.0
 # What is due so soon goes with what is due now.
 _NEARLY_MS = 60.0
 # Who has not asked for so long wants nothing any more; a lane that waits looks again each second.
@@ -74,8 +74,8 @@ class Leased(ABC):
         """What to say to the counter; None where there is nothing."""
 
     @abstractmethod
-    def answer(self, answer: list[float], sent_ms: float, received_ms: float, draw: float) -> None:
-        """Takes in what the counter said to the last question, `draw` in [0, 1)."""
+    def answer(self, answer: list[float], sent_ms: float, received_ms: float) -> None:
+        """Takes in what the counter said to the last question."""
 
     @abstractmethod
     def forgotten(self) -> None:
@@ -173,15 +173,16 @@ class LeasedPermits(Leased, Permits):
             return self.name, self._most, held, self._asked_for
 
     @override
-    def answer(self, answer: list[float], sent_ms: float, received_ms: float, draw: float) -> None:
+    def answer(self, answer: list[float], sent_ms: float, received_ms: float) -> None:
         granted, usable = (int(number) for number in answer)
         with self._lock:
             self._held, self._usable = granted, usable
             self._till_ms = sent_ms + PERMITS_MS
             self._renewed_at_ms = sent_ms
-            self._again_ms = received_ms
+            again_ms = _MORE_AGAIN_MS
             if usable < self._asked_for:
-                self._again_ms += _SOME_AGAIN_MS if usable else _REFUSED_AGAIN_MS
+                again_ms = _SOME_AGAIN_MS if usable else _REFUSED_AGAIN_MS
+            self._again_ms = received_ms + again_ms
 
     @override
     def forgotten(self) -> None:
@@ -271,7 +272,7 @@ class LeasedRate(Leased, RateLimit):
             return self.name, self._rate.period_ms, self._rate.burst, wanted, len(self._tokens)
 
     @override
-    def answer(self, answer: list[float], sent_ms: float, received_ms: float, draw: float) -> None:
+    def answer(self, answer: list[float], sent_ms: float, received_ms: float) -> None:
         granted, first_ms, more_in_ms = answer
         with self._lock:
             for number in range(int(granted)):
@@ -279,8 +280,7 @@ class LeasedRate(Leased, RateLimit):
                 in_ms = max(0.0, first_ms + number * self._rate.period_ms)
                 void_ms = sent_ms + in_ms + LATE_MS
                 self._tokens.append((received_ms + in_ms, void_ms))
-            # Drawn, so that no process is always the one that comes just after another.
-            again_ms = _TOKENS_AGAIN_MS * (0.75 + draw / 2)
+            again_ms = _MORE_AGAIN_MS
             if granted < self._asked_for:
                 again_ms = max(again_ms, min(more_in_ms, _LOOK_AGAIN_MS))
             self._again_ms = received_ms + again_ms

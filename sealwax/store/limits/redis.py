@@ -40,6 +40,7 @@ _TERMS = {
 }
 _NEVER = float("inf")
 _GAP_MS = 25.0  # between two calls
+_BEAT_MS = 100.0  # and about so much where nobody waits
 _RETRY_MS = 500.0  # while the server is away; less than it is silent when it comes back
 _LOOK_EVERY_S = 1.0
 _AT_ONCE = 500  # limits in a call: the server does nothing else meanwhile
@@ -131,6 +132,7 @@ class RedisLimits(Limits):
         self._changed = threading.Condition()
         self._next_ms = 0.0
         self._not_before_ms = 0.0
+        self._beat_ms = 0.0
         self._said_ms = -_NEVER
         self._said_away = False
         self._closing = False
@@ -209,6 +211,8 @@ class RedisLimits(Limits):
         if rates or permits or self._must_show(now_ms):
             heard = self._carry(rates, permits)
         self._not_before_ms = self._now_ms() + (_GAP_MS if heard else _RETRY_MS)
+        # Drawn, so that no process is always the one that comes just after another.
+        self._beat_ms = self._now_ms() + _BEAT_MS * (0.75 + self._random.random() / 2)
         self._let_go({limit for limit, _ in (*rates, *permits)} if heard else set(self._active))
 
     def _must_show(self, now_ms: float) -> bool:
@@ -232,6 +236,8 @@ class RedisLimits(Limits):
         self._plan(min(plan_ms, self._shows_at_ms))
 
     def _plan(self, at_ms: float) -> None:
+        if at_ms > self._now_ms():
+            at_ms = max(at_ms, self._beat_ms)  # what does not press goes together
         if at_ms < self._next_ms:
             with self._changed:
                 self._next_ms = min(self._next_ms, at_ms)
@@ -276,9 +282,8 @@ class RedisLimits(Limits):
         received_ms = self._now_ms()
         self._back(said, received_ms)
         answers = zip([*rates, *permits], [*said["rates"], *said["permits"]], strict=True)
-        draw = self._random.random()  # the same for all, so that they are asked together again
         for (limit, question), answer in answers:
-            limit.answer(answer, sent_ms, received_ms, draw)
+            limit.answer(answer, sent_ms, received_ms)
             self.counts.refused += answer[0] < question[3]
         self.counts.tokens += sum(int(answer[0]) for answer in said["rates"])
         return True
