@@ -117,7 +117,8 @@ class LeasedPermits(Leased, Permits):
             free = max(0, self._allowed(now_ms) - self._in_use)
             self._wanted = wanted
             asks = away or (wanted > free and self._usable < self._most)
-            at_ms = max(now_ms, self._again_ms)
+            # Those who have some and want more can wait for the next call.
+            at_ms = max(now_ms + _NEARLY_MS if self._usable else now_ms, self._again_ms)
         if asks:
             self._counter.ask(self, at_ms)
         return min(wanted, free)
