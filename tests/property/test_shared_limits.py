@@ -216,3 +216,41 @@ def test_what_nobody_uses_leaves_no_key(valkey):
         assert len(keys) == (50 if wanted else 0)
     assert not process.limits._active
     world.close()
+
+
+def test_who_stood_still_for_longer_than_its_lease_begins_nothing_before_it_has_asked(valkey):
+    world = World(valkey.port)
+    process = world.process()
+    permits = process.limits.permits(NAME, 3)
+    permits.room(3, world.now_ms)
+    for _ in range(500):
+        world.now_ms += STEP_MS
+        process.turn()
+    world.now_ms += 9_000  # the last renewal is up to five seconds older
+    assert permits.room(3, world.now_ms) == 3
+    world.now_ms += 6_001
+    assert permits.room(3, world.now_ms) == 0
+    for _ in range(500):
+        world.now_ms += STEP_MS
+        process.turn()
+    assert permits.room(3, world.now_ms) == 3
+    world.close()
+
+
+def test_what_is_in_use_is_told_to_a_server_that_forgot_before_it_says_anything(valkey):
+    world = World(valkey.port)
+    one, other = world.process(), world.process()
+    permits = one.limits.permits(NAME, 3)
+    permits.room(3, world.now_ms)
+    others = other.limits.permits(NAME, 3)
+    for step in range(1_000):
+        world.now_ms += STEP_MS
+        one.turn()
+        other.turn()
+        if step == 500:
+            permits.take(permits.room(3, world.now_ms))
+        if step == 510:
+            world.lose_memory()
+        if step > 510:
+            assert others.room(3, world.now_ms) == 0
+    world.close()
