@@ -5,7 +5,6 @@ The table of these outcomes is in docs/operations.md.
 
 import asyncio
 import fcntl
-import signal
 import socket
 import sqlite3
 import subprocess
@@ -30,7 +29,6 @@ from sealwax.smtp.route import Route
 from sealwax.store.analytics.port import AnalyticsAwayError
 from sealwax.store.analytics.socket import AnalyticsServer, SocketAnalytics
 from sealwax.store.file_lock import FileLock
-from sealwax.store.limits.redis import RedisLimits, RedisSettings
 from sealwax.store.relational import (
     RelationalSettings,
     Store,
@@ -301,37 +299,6 @@ def test_a_start_behind_another_that_hangs_is_one_sentence(store_settings, tmp_p
         pytest.raises(ConfigurationError, match="locked by another process"),
     ):
         open_store(store_settings)
-
-
-# The counter of shared limits
-
-
-def test_a_redis_that_does_not_answer_leaves_a_process_its_own_part_of_the_limits(valkey):
-    settings = RedisSettings(valkey.url, SHORT, prefix="hanging")
-    limits = RedisLimits.open(settings, lambda *_: None)
-    permits = limits.permits("site:a", 4)
-
-    def room() -> int:
-        return permits.room(4, time.monotonic() * 1000)
-
-    wait_until(lambda: room() == 4, 10, "all permits")
-    valkey.signal(signal.SIGSTOP)
-    try:
-        wait_until(lambda: limits.standing.away_since_ms is not None, 10, "it to be away")
-        with ends_within(1):
-            assert room() == 4  # it is the only one there
-        with ends_within(5):
-            limits.close()
-    finally:
-        valkey.signal(signal.SIGCONT)
-
-
-def test_a_start_waits_for_a_redis_that_does_not_answer_no_longer_than_its_timeout():
-    with socket.create_server(("127.0.0.1", 0)) as listener, ends_within(5):
-        url = f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
-        limits = RedisLimits.open(RedisSettings(url, SHORT), lambda *_: None)
-        assert limits.permits("site:a", 4).room(4, time.monotonic() * 1000) == 1
-        limits.close()
 
 
 # Analytics

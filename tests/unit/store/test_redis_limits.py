@@ -1,6 +1,7 @@
 """Limits in a real Valkey server: how it is reached, and what is said and kept when it is not."""
 
 import logging
+import signal
 import socket
 import ssl
 import subprocess
@@ -44,6 +45,13 @@ def free(limits: RedisLimits, most: int = 3) -> int:
     """The permits that one gets who asks for all."""
     permits = limits.permits("site:a", most)
     return permits.room(most, time.monotonic() * 1000)
+
+
+@contextmanager
+def ends_within(seconds: float) -> Iterator[None]:
+    begun = time.monotonic()
+    yield
+    assert time.monotonic() - begun < seconds
 
 
 def has_all(limits: RedisLimits) -> bool:
@@ -209,3 +217,31 @@ def test_what_is_in_the_server_ends_by_itself(valkey):
         wait_until(lambda: len(list(client.scan_iter("{ends}*"))) == 4, 10, "all kinds of keys")
         assert all(client.pttl(key) > 0 for key in client.scan_iter("{ends}*"))
     limits.close()
+
+
+def test_a_redis_that_does_not_answer_leaves_a_process_its_own_part_of_the_limits(valkey):
+    settings = RedisSettings(valkey.url, timedelta(seconds=0.3), prefix="hanging")
+    limits = RedisLimits.open(settings, lambda *_: None)
+    permits = limits.permits("site:a", 4)
+
+    def room() -> int:
+        return permits.room(4, time.monotonic() * 1000)
+
+    wait_until(lambda: room() == 4, 10, "all permits")
+    valkey.signal(signal.SIGSTOP)
+    try:
+        wait_until(lambda: limits.standing.away_since_ms is not None, 10, "it to be away")
+        with ends_within(1):
+            assert room() == 4  # it is the only one there
+        with ends_within(5):
+            limits.close()
+    finally:
+        valkey.signal(signal.SIGCONT)
+
+
+def test_a_start_waits_for_a_redis_that_does_not_answer_no_longer_than_its_timeout():
+    with socket.create_server(("127.0.0.1", 0)) as listener, ends_within(5):
+        url = f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+        limits = RedisLimits.open(RedisSettings(url, timedelta(seconds=0.3)), lambda *_: None)
+        assert limits.permits("site:a", 4).room(4, time.monotonic() * 1000) == 1
+        limits.close()
