@@ -110,6 +110,14 @@ SETTINGS = (
         computed="no limit",
     ),
     Setting(
+        "SEALWAX_LARGE_DOMAINS",
+        kinds.LARGE_DOMAINS,
+        "",
+        "Domains whose mail is spread over so many keys, and so over partitions and over the "
+        "processes that dispatch. Their limits stay one.",
+        computed="each domain has one key",
+    ),
+    Setting(
         "SEALWAX_EHLO_NAME",
         kinds.HOST,
         "",
@@ -210,6 +218,19 @@ SETTINGS = (
         "15s",
         "How long a call waits for the lock of the database. Then the API answers 503 "
         "`store-away`, a command fails, and a flow ends and is started again.",
+    ),
+    Setting(
+        "SEALWAX_REDIS_TIMEOUT",
+        kinds.duration("1s", "5s"),
+        "1s",
+        "How long a call to Redis may take, and connecting to it. Then dispatch goes on with its "
+        "own part of the limits, and tries again twice a second.",
+    ),
+    Setting(
+        "SEALWAX_REDIS_PREFIX",
+        kinds.NAME,
+        "sealwax",
+        "What the keys in Redis begin with. Processes with the same prefix share their limits.",
     ),
     Setting(
         "SEALWAX_ANALYTICS_TIMEOUT",
@@ -395,6 +416,15 @@ SETTINGS = (
         "The ClickHouse server that keeps events, in the database named (`sealwax` without one). "
         "Parameters behind a `?` are those of clickhouse-connect, such as `ca_cert=/path`.",
         computed="ClickHouse inside the analytics process, in the data directory",
+        secret=True,
+    ),
+    Setting(
+        "REDIS_URL",
+        kinds.REDIS_URL,
+        "",
+        "Redis or Valkey server that counts the limits of sites, for several processes that "
+        "dispatch: `redis://user:password@host:6379/0`, or `rediss://` for TLS.",
+        computed="the process counts for itself",
         secret=True,
     ),
 )

@@ -46,11 +46,14 @@ class MemberSettings:
         flow: The flow.
         instance: Names this process over its restarts, and no other one.
         session: How long the group waits for a member that is silent.
+        alone: Whether one process has all numbers, and the others stand by: it is the one that
+            number 0 is assigned to.
     """
 
     flow: str
     instance: str
     session: timedelta = timedelta(seconds=10)
+    alone: bool = False
 
     @property
     def heartbeat(self) -> timedelta:
@@ -131,7 +134,7 @@ class Membership(Ownership):
                 logger.info("waiting for partitions: others own them all, or Kafka is away")
                 said = True
         with self._lock:
-            self._owned = frozenset(self._assigned)
+            self._owned = frozenset(wanted if self._member.alone else self._assigned)
         return sorted(self._owned)
 
     def writers(self) -> dict[int, Writer]:
@@ -170,10 +173,17 @@ class Membership(Ownership):
     def _is_settled(self) -> bool:
         with self._lock:
             return (
-                bool(self._assigned)
+                self._has_some()
                 and clock.monotonic() - self._changed_at >= _SETTLED_S
                 and clock.monotonic() < self._valid_until
             )
+
+    def _has_some(self) -> bool:
+        return 0 in self._assigned if self._member.alone else bool(self._assigned)
+
+    def _counts(self, places: list[Place]) -> bool:
+        """Whether an assignment or its end changes what this process owns."""
+        return any(place.partition == 0 or not self._member.alone for place in places)
 
     def _run(self) -> None:
         """Polls, and each second proves membership: a commit is taken from a member alone."""
@@ -197,7 +207,7 @@ class Membership(Ownership):
             self._assigned.update(place.partition for place in places)
             self._changed_at = clock.monotonic()
             self._assignments += 1
-            tell = bool(places) and self._owned is not None and not self._in_question
+            tell = self._counts(places) and self._owned is not None and not self._in_question
         if tell:
             self._tell_changed()
 
@@ -205,7 +215,7 @@ class Membership(Ownership):
         """Partitions go to others: the process drains before they are given up."""
         with self._lock:
             running = self._owned is not None and not self._in_question
-        if running and places and not self._released.is_set():
+        if running and self._counts(places) and not self._released.is_set():
             self._tell_changed()
             if not self._released.wait(DRAIN.total_seconds()):
                 logger.error("the partitions were not drained in time, the process ends")
@@ -234,7 +244,8 @@ class Membership(Ownership):
             is_answered = bool(self._assigned) and (
                 clock.monotonic() - self._changed_at >= _SETTLED_S
             )
-            same = self._owned == frozenset(self._assigned)
+            alone = self._member.alone
+            same = 0 in self._assigned if alone else self._owned == frozenset(self._assigned)
         if not is_answered:
             return
         if not same or self._is_superseded():
