@@ -16,10 +16,11 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from connectors.flow_process import FlowProcess
+from connectors.log.flow_spec import FlowSpec
 from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import TopicPartition
 from connectors.log.retention import Kept
-from connectors.log.settling import FlowSpec, Settling
+from connectors.log.settling import Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink
 from connectors.smtp.bridge import SmtpBridge, Timers
 from connectors.smtp.io import DecisionsSink, RepliesSource

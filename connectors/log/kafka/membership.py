@@ -190,8 +190,11 @@ class Membership(Ownership):
         proven_at = -inf
         while not self._closing.is_set():
             message = self._consumer.poll(_POLL_S)
-            if message is not None and message.error() is not None:
-                logger.warning("membership", error=str(message.error()))
+            error = None if message is None else message.error()
+            if error is not None and error.fatal():
+                self._put_out(error.str())
+            elif error is not None:
+                logger.warning("membership", error=error.str())
             if clock.monotonic() - proven_at >= _PROVE_EVERY_S:
                 proven_at = clock.monotonic()
                 try:
@@ -231,11 +234,14 @@ class Membership(Ownership):
         Nothing is sent until the group has answered. Where it gives back the same numbers, and no
         other process has owned them meanwhile, the work goes on: after a broker was away.
         """
-        self._valid_until = -inf
         with self._lock:
             self._assigned.clear()
-            self._in_question = self._owned is not None
-        if self._in_question:
+        self._question()
+
+    def _question(self) -> None:
+        self._valid_until = -inf
+        if self._owned is not None and not self._in_question:
+            self._in_question = True
             logger.warning("ownership is in question", flow=self._member.flow)
 
     def _decide(self) -> None:
@@ -288,8 +294,8 @@ class Membership(Ownership):
             self._consumer.commit(offsets=[Place(self._topic, number, 0)], asynchronous=False)
         except KafkaException as error:
             reason: KafkaError = error.args[0]
-            if reason.code() in _LOST and self._owned is not None:
-                self._put_out(reason.str())
+            if reason.code() in _LOST:
+                self._question()
             # Anything else passes: a rebalance, a coordinator that moves, a broker that is away.
             return
         member = self._member
