@@ -99,6 +99,9 @@ class FlowProcess:
                 self._share(log, session)
             else:
                 self.log.create_topics(topics.ALL)
+                # They keep the number that they were made with, whatever the setting says now.
+                there = range(self.log.partitions(topics.EVENTS))
+                self.numbers = tuple(self._ownership.acquire(there))
             events = [TopicPartition(topics.EVENTS, number) for number in self.numbers]
             self._watchdog = ClockWatchdog(
                 ClockFile(data_dir), FreshStamps(self.log, events), self._leave

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions
 from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import AdminClient
 
@@ -78,4 +78,18 @@ class Groups:
             name.removeprefix(self._namespace)
             for name in names
             if name.startswith(self._namespace) and not name.endswith(MEMBERS)
+        ]
+
+    def working(self) -> list[str]:
+        """The groups of members that have one."""
+        (listed,) = self._asking.ask(
+            lambda seconds: {"": self._admin.list_consumer_groups(request_timeout=seconds)}
+        ).values()
+        idle = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
+        return [
+            group.group_id.removeprefix(self._namespace)
+            for group in listed.valid
+            if group.group_id.startswith(self._namespace)
+            and group.group_id.endswith(MEMBERS)
+            and group.state not in idle
         ]

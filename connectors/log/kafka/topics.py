@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from confluent_kafka import KafkaError, TopicCollection
 from confluent_kafka.admin import (
@@ -25,6 +26,7 @@ from sealwax.policy.topic_layout import Found, Wanted
 _EXISTS = KafkaError.TOPIC_ALREADY_EXISTS
 _UNKNOWN = KafkaError.UNKNOWN_TOPIC_OR_PART
 _LOOK_EVERY_S = 0.05
+_AS_IT_HAS_TO_BE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +64,32 @@ class Topics:
             for spec in specs
         }
 
-    def create(self, specs: Iterable[TopicSpec]) -> list[str]:
-        """Makes what is missing; the names of what was made here."""
+    def create(
+        self,
+        specs: Iterable[TopicSpec],
+        partitions: int | None = None,
+        config: Mapping[str, str] = _AS_IT_HAS_TO_BE,
+    ) -> list[str]:
+        """Makes what is missing; the names of what was made here.
+
+        Args:
+            specs: The topics.
+            partitions: How many; None for as many as those that are there have, and for what the
+                settings say where there are none.
+            config: Properties that differ from what they have to be in the end.
+        """
         wanted = self.wanted(specs)
         there = self.look_up(list(wanted))
         missing = {name: want for name, want in wanted.items() if name not in there}
         if not missing:
             return []
+        number = partitions or max((topic.partitions for topic in there.values()), default=0)
         requests = [
             NewTopic(
                 self._settings.namespace + name,
-                want.partitions,
+                number or want.partitions,
                 -1 if want.replication is None else want.replication,
-                config=want.config(),
+                config={**want.config(), **config},
             )
             for name, want in missing.items()
         ]
@@ -131,6 +146,8 @@ class Topics:
         self._asking.ask(
             lambda seconds: self._admin.create_partitions(request, request_timeout=seconds)
         )
+        self._known.pop(name, None)
+        self._wait_for([name], partitions)
 
     def configure(self, name: str, config: Mapping[str, str]) -> None:
         """Sets some of a topic's properties and leaves the others alone."""
@@ -148,13 +165,15 @@ class Topics:
             )
         )
 
-    def _wait_for(self, names: Sequence[str]) -> None:
-        """Until the leaders of new topics are named."""
+    def _wait_for(self, names: Sequence[str], partitions: int = 0) -> None:
+        """Until so many partitions are there, and the leaders of all are named."""
         deadline = clock.monotonic() + self._settings.timeout_s
         while clock.monotonic() < deadline:
             described = self._described(names)
             if len(described) == len(names) and all(
-                part.leader is not None for topic in described.values() for part in topic.partitions
+                len(topic.partitions) >= partitions
+                and all(part.leader is not None for part in topic.partitions)
+                for topic in described.values()
             ):
                 return
             self._pause.wait(_LOOK_EVERY_S)
