@@ -177,7 +177,8 @@ class LogCopy:
 
     def _commit(self) -> None:
         for group, positions in positions_of(self._source).items():
-            self._target.commit(group, positions)
+            if positions:
+                self._target.commit(group, positions)
 
     def _tell(self, tp: TopicPartition, more: int) -> None:
         if clock.monotonic() - self._said_at >= _SAY_EVERY_S:

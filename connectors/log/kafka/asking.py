@@ -33,6 +33,11 @@ _PASSING = frozenset({
 })  # fmt: skip
 
 
+def passes(error: KafkaError) -> bool:
+    """Whether the same may be asked again with another result."""
+    return error.code() in _PASSING or error.retriable()
+
+
 class Asking:
     """Asks with a timeout."""
 
@@ -63,7 +68,7 @@ class Asking:
                     reason: KafkaError = error.args[0]
                     if reason.code() in allowed:
                         answers[key] = None
-                    elif reason.code() in _PASSING or reason.retriable():
+                    elif passes(reason):
                         passing = error
                     else:
                         raise LogAwayError(f"Kafka refuses: {reason.str()}") from error

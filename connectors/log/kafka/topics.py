@@ -150,7 +150,10 @@ class Topics:
         self._wait_for([name], partitions)
 
     def configure(self, name: str, config: Mapping[str, str]) -> None:
-        """Sets some of a topic's properties and leaves the others alone."""
+        """Sets some of a topic's properties and leaves the others alone.
+
+        Brokers hear of it a moment later: it waits until the one that is asked has.
+        """
         resource = ConfigResource(
             ResourceType.TOPIC,
             self._settings.namespace + name,
@@ -164,6 +167,12 @@ class Topics:
                 [resource], request_timeout=seconds
             )
         )
+        deadline = clock.monotonic() + self._settings.timeout_s
+        while clock.monotonic() < deadline:
+            found = self.describe([name])
+            if name in found and config.items() <= found[name].config.items():
+                return
+            self._pause.wait(_LOOK_EVERY_S)
 
     def _wait_for(self, names: Sequence[str], partitions: int = 0) -> None:
         """Until so many partitions are there, and the leaders of all are named."""
