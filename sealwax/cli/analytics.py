@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, time
 from typing import Annotated
 
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from cyclopts import App, Parameter
 
 from connectors.clickhouse.rebuild import rebuild as refill
@@ -14,7 +15,7 @@ from sealwax.cli.output import say
 from sealwax.config import load
 from sealwax.errors import ConfigurationError
 from sealwax.model import topics
-from sealwax.store.analytics.embedded import EmbeddedClickHouse
+from sealwax.store.analytics.opening import open_clickhouse
 
 app = App(name="analytics", help="ClickHouse: rebuild it from the log.")
 
@@ -41,7 +42,7 @@ def rebuild(
     log = open_log(settings.log)
     log.create_topics(topics.ALL)
     try:
-        clickhouse = EmbeddedClickHouse(settings.analytics_dir)
+        clickhouse = open_clickhouse(settings.analytics)
         sources = [
             TopicPartition(topic, n) for topic in WITH_ROWS for n in range(log.partitions(topic))
         ]
@@ -52,8 +53,11 @@ def rebuild(
             stored += rows
             say(f"{stored:>12,} rows, now in {tp.topic}, partition {tp.partition}")
 
-        timeout = settings.analytics_insert_timeout
+        timeout = settings.analytics.insert_timeout if clickhouse.in_process else None
         total = refill(log, clickhouse.client(), sources, since_ms, progress, timeout)
+    except ClickHouseError as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigurationError(f"ClickHouse failed, call this again: {reason}") from error
     finally:
         log.close()
         ownership.close()
