@@ -127,10 +127,13 @@ class Topics:
                 self._admin.describe_configs(resources, request_timeout=seconds)
                 if resources
                 else {}
-            )
+            ),
+            _UNKNOWN,
         )
         found = {}
         for resource, config in configs.items():
+            if config is None:
+                continue  # deleted meanwhile
             name = resource.name.removeprefix(self._settings.namespace)
             found[name] = Found(
                 partitions=len(described[name].partitions),

@@ -15,6 +15,7 @@ from connectors.log.settling import FlowSpec, Settling
 from sealwax.errors import ConfigurationError
 from sealwax.model import topics
 from tests.support.kafka import Cluster, namespace
+from tests.support.waiting import wait_until
 
 PARTITIONS = 2
 READY = topics.READY[0]
@@ -102,6 +103,7 @@ def test_a_topic_that_a_newer_version_adds_has_as_many_partitions_as_the_others(
     set_up(settings, log)
     full = settings.namespace + topics.BODY
     admin.delete_topics([full])[full].result(20)
+    wait_until(lambda: topics.BODY not in described(log), 20, "the topic to be gone")
     newer = KafkaLog(replace(settings, partitions=PARTITIONS + 3))
     set_up(newer.settings, newer)
     assert newer.partitions(topics.BODY) == PARTITIONS
