@@ -25,6 +25,8 @@ from sealwax.store.processes import NAMES, ProcessFiles
 
 app = App(name="log", help="The log: copy it from the data directory to Kafka.")
 
+_API = "api"
+
 
 @app.command
 def copy() -> None:
@@ -76,8 +78,8 @@ def _stopped(settings: Settings) -> Iterator[None]:
     with preflight.only_supervisor(settings.data_dir):
         preflight.wait_for_survivors(settings.data_dir, patience(settings))
         files = ProcessFiles(settings.data_dir)
-        if files.ready("api"):
-            raise OwnedElsewhereError("the API of this data directory", files.pid("api"))
+        if files.ready(_API):
+            raise OwnedElsewhereError("the API of this data directory", files.pid(_API))
         yield
 
 
@@ -86,7 +88,7 @@ def _flows_stopped(data_dir: Path, partitions: int) -> Iterator[None]:
     """Keeps flows away; raises OwnedElsewhereError where one runs."""
     preflight.check_flows(data_dir)
     with ExitStack() as held:
-        for flow in NAMES:
+        for flow in (name for name in NAMES if name != _API):
             ownership = FileOwnership(data_dir / "locks", flow)
             held.callback(ownership.close)
             ownership.acquire(range(partitions))

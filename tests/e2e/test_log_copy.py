@@ -4,6 +4,7 @@ The platform dies under load with mail in every state. The copy is killed too, a
 """
 
 import random
+import signal
 import subprocess
 import time
 from collections import Counter
@@ -13,6 +14,7 @@ from contextlib import closing
 import pytest
 
 from connectors.log import LogSettings
+from connectors.log.kafka.log import KafkaLog
 from connectors.log.sqlite.log import SqliteLog
 from sealwax.model import topics
 from tests.support.kafka import namespace
@@ -38,16 +40,26 @@ def copy(platform: Platform, more: Mapping[str, str]) -> "subprocess.Popen[str]"
     )
 
 
-def kill_some_copies(platform: Platform, settings: Mapping[str, str], times: int) -> None:
-    chance = random.Random(f"{SEED} copy")
-    for _ in range(times):
-        killed = copy(platform, settings)
-        note = platform.data_dir / "log" / "moved"
-        wait_until(lambda: note.exists() or killed.poll() is not None, 60, "the copy to begin")
-        time.sleep(chance.uniform(0, 6))
-        killed.kill()
-        killed.communicate()
-        assert killed.returncode == -9, "it ended before it was killed: nothing was tried"
+def kill_a_copy(platform: Platform, settings: Mapping[str, str], chance: random.Random) -> str:
+    """kill -9 once a part of it is there; which part."""
+    with opened(platform.data_dir) as target:
+        assert isinstance(target, KafkaLog)
+        with closing(SqliteLog(LogSettings(platform.data_dir / "log"))) as source:
+            tps = partitions(source, *(spec.name for spec in topics.ALL))
+            total = sum(source.end_offsets(tps).values())
+        wanted = chance.randrange(total)
+        running = copy(platform, settings)
+
+        def there() -> int:
+            if len(target.topics.look_up([spec.name for spec in topics.ALL])) < len(topics.ALL):
+                return -1
+            return sum(target.end_offsets(tps).values())
+
+        wait_until(lambda: running.poll() is not None or there() >= wanted, 120, "a part of it")
+        running.kill()
+        said, _ = running.communicate()
+        assert running.returncode == -signal.SIGKILL, f"it ended before it was killed: {said}"
+        return f"killed at {there()} of {total}"
 
 
 def up(platform: Platform, more: Mapping[str, str]) -> tuple[int, str]:
@@ -80,7 +92,8 @@ def test_a_log_that_is_copied_to_kafka_loses_nothing_and_doubles_no_more_than_th
         }
         sent = received(sink)
         settings = use_kafka(data_dir, kafka.bootstrap, namespace(), PARTITIONS)
-        kill_some_copies(platform, settings, 3 if soak else 1)
+        chance = random.Random(f"{SEED} copy")
+        kills = [kill_a_copy(platform, settings, chance) for _ in range(3 if soak else 1)]
         for log in ({}, settings):
             status, said = up(platform, log)
             assert status == REFUSED_UP
@@ -88,7 +101,7 @@ def test_a_log_that_is_copied_to_kafka_loses_nothing_and_doubles_no_more_than_th
         last = copy(platform, settings)
         said, _ = last.communicate(timeout=300)
         assert last.returncode == 0, said
-        print(f"\nat the kill {len(sent)} arrived, waiting: {waiting}\n{said}")
+        print(f"\nat the kill {len(sent)} arrived, waiting: {waiting}\n{kills}\n{said}")
         with (
             closing(SqliteLog(LogSettings(data_dir / "log"))) as before,
             opened(data_dir) as after,
