@@ -16,19 +16,21 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from connectors.flow_process import FlowProcess
+from connectors.log.flow_spec import FlowSpec
 from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import TopicPartition
 from connectors.log.retention import Kept
-from connectors.log.settling import FlowSpec, Settling
+from connectors.log.settling import Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink
 from connectors.smtp.bridge import SmtpBridge, Timers
 from connectors.smtp.io import DecisionsSink, RepliesSource
 from connectors.smtp.leases import Leases
-from flows.operators.lane import Lane, LanePorts
+from flows.operators.lane import SITE, Lane, LanePorts
 from flows.operators.read import ReadDeliveries
 from sealwax import clock, config
 from sealwax.model import topics
 from sealwax.smtp.engine import SmtpEngine
+from sealwax.store.limits import open_limits
 
 NAME = "dispatch"
 # A ready topic gets as much of the reading window as all delay topics of its stream together.
@@ -103,6 +105,10 @@ def flow() -> Dataflow:
     leases = Leases(settling, writer, uuid4().hex)
     bridge = SmtpBridge(writer, settings.routes, leases)
     timers = Timers()
+    shared = open_limits(
+        settings.redis, lambda name, at_ms: timers.wake(at_ms, name.removeprefix(SITE))
+    )
+    process.on_close(shared.close)
     engine = SmtpEngine(
         settings.smtp,
         on_result=bridge.on_result,
@@ -118,6 +124,7 @@ def flow() -> Dataflow:
         draw=random.SystemRandom().random,
         wake=timers.wake,
         stalled=bridge.stalled,
+        shared=shared,
     )
     engine.start()
     process.on_drain(lambda: engine.drain(process.patience()))

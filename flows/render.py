@@ -12,10 +12,11 @@ from bytewax.outputs import Sink
 from connectors.claim_expiry import ClaimExpiry
 from connectors.flow_process import FlowProcess
 from connectors.log.append import AppendSink
+from connectors.log.flow_spec import FlowSpec
 from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import Log, TopicPartition
 from connectors.log.retention import Kept
-from connectors.log.settling import FlowSpec, Settling
+from connectors.log.settling import Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink
 from flows.operators.intake import Intake
 from flows.operators.once import OncePerRequest
@@ -98,6 +99,7 @@ def render_ports(settings: Settings, store: Store, log: Log) -> RenderPorts:
         give_up_after_ms=settings.give_up_after_ms,
         partitions=log.partitions,
         now_ms=clock.now_ms,
+        large_domains=settings.large_domains,
     )
 
 

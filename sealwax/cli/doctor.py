@@ -10,8 +10,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from connectors.log import open_log
+from connectors.log.flow_spec import is_read_back_group
 from connectors.log.port import Log, TopicPartition
-from connectors.log.settling import is_read_back_group
 from connectors.smtp.leases import lease_of
 from sealwax import clock
 from sealwax.cli.output import complain, say, say_table

@@ -6,12 +6,16 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
+from connectors.log.kafka.settings import Config
 from sealwax import clock
 from sealwax.errors import LogAwayError
 
 K = TypeVar("K")
 _AGAIN_AFTER_S = 0.1
+_TRY_S = 5.0
+_TIMED_OUT = KafkaError._TIMED_OUT  # noqa: SLF001 - a public code with a private name
 # A leader or a coordinator moves, or has just been named. The client says so of few of them.
 _PASSING = frozenset({
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -27,6 +31,7 @@ _PASSING = frozenset({
     KafkaError.REQUEST_TIMED_OUT,
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - public codes with private names
+    KafkaError._NOENT,  # noqa: SLF001 - no leaders are known
     KafkaError._TIMED_OUT,  # noqa: SLF001
     KafkaError._TRANSPORT,  # noqa: SLF001
     KafkaError._WAIT_COORD,  # noqa: SLF001
@@ -39,19 +44,27 @@ def passes(error: KafkaError) -> bool:
 
 
 class Asking:
-    """Asks with a timeout."""
+    """Asks by an admin client, with a timeout. Thread-safe.
 
-    def __init__(self, timeout_s: float) -> None:
+    A client that a broker's restart has caught in a bad moment may wait for ever for answers about
+    groups (seen with librdkafka 2.16). So each try is short, and one without an answer is repeated
+    by a new client.
+    """
+
+    def __init__(self, config: Config, timeout_s: float) -> None:
+        self._config = config
         self._timeout_s = timeout_s
+        self._client = AdminClient(config)
         self._pause = threading.Event()
 
     def ask(
-        self, request: Callable[[float], Mapping[K, Future[Any]]], *allowed: int
+        self, request: Callable[[AdminClient, float], Mapping[K, Future[Any]]], *allowed: int
     ) -> dict[K, Any]:
         """The answers by what they are about.
 
         Args:
-            request: Takes the timeout in seconds, and makes the futures of the admin client.
+            request: Takes a client and the timeout in seconds, and makes its futures. It may be
+                made more than once.
             allowed: Codes of errors that are an answer too; it is None.
 
         Raises:
@@ -59,23 +72,35 @@ class Asking:
         """
         deadline = clock.monotonic() + self._timeout_s
         while True:
-            left_s = max(1.0, deadline - clock.monotonic())
-            answers, passing = {}, None
-            for key, future in request(left_s).items():
-                try:
-                    answers[key] = future.result(left_s + 1)
-                except KafkaException as error:
-                    reason: KafkaError = error.args[0]
-                    if reason.code() in allowed:
-                        answers[key] = None
-                    elif passes(reason):
-                        passing = error
-                    else:
-                        raise LogAwayError(f"Kafka refuses: {reason.str()}") from error
-                except TimeoutError as error:
-                    raise LogAwayError("Kafka does not answer in time") from error
+            client = self._client
+            seconds = max(1.0, min(_TRY_S, deadline - clock.monotonic()))
+            answers, passing = _answers(request(client, seconds), seconds, allowed)
             if passing is None:
                 return answers
             if clock.monotonic() >= deadline:
-                raise LogAwayError(f"Kafka is away: {passing.args[0].str()}") from passing
+                raise LogAwayError(f"Kafka is away: {passing.str()}")
+            if passing.code() == _TIMED_OUT and self._client is client:
+                self._client = AdminClient(self._config)
             self._pause.wait(_AGAIN_AFTER_S)
+
+
+def _answers(
+    futures: Mapping[K, Future[Any]], seconds: float, allowed: tuple[int, ...]
+) -> tuple[dict[K, Any], KafkaError | None]:
+    """What came, and an error that passes."""
+    answers: dict[K, Any] = {}
+    passing = None
+    for key, future in futures.items():
+        try:
+            answers[key] = future.result(seconds + 1)
+        except KafkaException as error:
+            reason: KafkaError = error.args[0]
+            if reason.code() in allowed:
+                answers[key] = None
+            elif passes(reason):
+                passing = reason
+            else:
+                raise LogAwayError(f"Kafka refuses: {reason.str()}") from error
+        except TimeoutError:
+            passing = KafkaError(_TIMED_OUT)
+    return answers, passing

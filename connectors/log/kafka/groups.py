@@ -23,12 +23,11 @@ MEMBERS = "-members"
 class Groups:
     """The offsets of groups that nobody subscribes with. Thread-safe."""
 
-    def __init__(self, settings: KafkaSettings, admin: AdminClient) -> None:
+    def __init__(self, settings: KafkaSettings, asking: Asking) -> None:
         self._namespace = settings.namespace
         self._timeout_s = settings.timeout_s
-        self._asking = Asking(settings.timeout_s)
+        self._asking = asking
         self._pause = threading.Event()
-        self._admin = admin
 
     def commit(self, group: str, positions: Mapping[TopicPartition, Committed]) -> None:
         """Commits positions in one request.
@@ -45,7 +44,7 @@ class Groups:
         ]
         request = [ConsumerGroupTopicPartitions(self._namespace + group, places)]
         self._answer(
-            lambda seconds: self._admin.alter_consumer_group_offsets(
+            lambda admin, seconds: admin.alter_consumer_group_offsets(
                 request, request_timeout=seconds
             ),
             f"the offsets of {group} were not committed",
@@ -60,7 +59,7 @@ class Groups:
         places = [Place(self._namespace + tp.topic, tp.partition) for tp in tps]
         request = [ConsumerGroupTopicPartitions(self._namespace + group, places)]
         places = self._answer(
-            lambda seconds: self._admin.list_consumer_group_offsets(
+            lambda admin, seconds: admin.list_consumer_group_offsets(
                 request, request_timeout=seconds, require_stable=True
             ),
             f"the offsets of {group} are not known",
@@ -73,7 +72,7 @@ class Groups:
         return found
 
     def _answer(
-        self, request: Callable[[float], Mapping[str, Future[Any]]], problem: str
+        self, request: Callable[[AdminClient, float], Mapping[str, Future[Any]]], problem: str
     ) -> list[Place]:
         """The answer about one group; errors of single partitions pass too (a coordinator loads).
 
@@ -94,7 +93,7 @@ class Groups:
     def names(self) -> list[str]:
         """All groups but those of members."""
         (listed,) = self._asking.ask(
-            lambda seconds: {"": self._admin.list_consumer_groups(request_timeout=seconds)}
+            lambda admin, seconds: {"": admin.list_consumer_groups(request_timeout=seconds)}
         ).values()
         names = [group.group_id for group in listed.valid]
         return [
@@ -106,7 +105,7 @@ class Groups:
     def working(self) -> list[str]:
         """The groups of members that have one."""
         (listed,) = self._asking.ask(
-            lambda seconds: {"": self._admin.list_consumer_groups(request_timeout=seconds)}
+            lambda admin, seconds: {"": admin.list_consumer_groups(request_timeout=seconds)}
         ).values()
         idle = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
         return [

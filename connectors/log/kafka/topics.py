@@ -7,7 +7,6 @@ from types import MappingProxyType
 
 from confluent_kafka import KafkaError, TopicCollection
 from confluent_kafka.admin import (
-    AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
@@ -24,6 +23,7 @@ from sealwax.model.topics import TopicSpec
 from sealwax.policy.topic_layout import Found, Wanted
 
 _EXISTS = KafkaError.TOPIC_ALREADY_EXISTS
+_HAS_THEM = KafkaError.INVALID_PARTITIONS
 _UNKNOWN = KafkaError.UNKNOWN_TOPIC_OR_PART
 _LOOK_EVERY_S = 0.05
 _AS_IT_HAS_TO_BE: Mapping[str, str] = MappingProxyType({})
@@ -45,10 +45,9 @@ class Topic:
 class Topics:
     """The topics of an installation. Thread-safe."""
 
-    def __init__(self, settings: KafkaSettings, admin: AdminClient) -> None:
+    def __init__(self, settings: KafkaSettings, asking: Asking) -> None:
         self._settings = settings
-        self._admin = admin
-        self._asking = Asking(settings.timeout_s)
+        self._asking = asking
         self._known: dict[str, Topic] = {}
         self._pause = threading.Event()
 
@@ -94,7 +93,7 @@ class Topics:
             for name, want in missing.items()
         ]
         self._asking.ask(
-            lambda seconds: self._admin.create_topics(requests, request_timeout=seconds), _EXISTS
+            lambda admin, seconds: admin.create_topics(requests, request_timeout=seconds), _EXISTS
         )
         self._wait_for(list(missing))
         return list(missing)
@@ -122,12 +121,10 @@ class Topics:
             ConfigResource(ResourceType.TOPIC, self._settings.namespace + name)
             for name in described
         ]
+        if not resources:
+            return {}
         configs = self._asking.ask(
-            lambda seconds: (
-                self._admin.describe_configs(resources, request_timeout=seconds)
-                if resources
-                else {}
-            ),
+            lambda admin, seconds: admin.describe_configs(resources, request_timeout=seconds),
             _UNKNOWN,
         )
         found = {}
@@ -147,7 +144,8 @@ class Topics:
         full = self._settings.namespace + name
         request = [NewPartitions(full, partitions)]
         self._asking.ask(
-            lambda seconds: self._admin.create_partitions(request, request_timeout=seconds)
+            lambda admin, seconds: admin.create_partitions(request, request_timeout=seconds),
+            _HAS_THEM,  # by a request before, whose answer was lost
         )
         self._known.pop(name, None)
         self._wait_for([name], partitions)
@@ -166,7 +164,7 @@ class Topics:
             ],
         )
         self._asking.ask(
-            lambda seconds: self._admin.incremental_alter_configs(
+            lambda admin, seconds: admin.incremental_alter_configs(
                 [resource], request_timeout=seconds
             )
         )
@@ -193,7 +191,7 @@ class Topics:
     def _described(self, names: Sequence[str]) -> dict[str, TopicDescription]:
         asked = TopicCollection([self._settings.namespace + name for name in names])
         answers = self._asking.ask(
-            lambda seconds: self._admin.describe_topics(asked, request_timeout=seconds), _UNKNOWN
+            lambda admin, seconds: admin.describe_topics(asked, request_timeout=seconds), _UNKNOWN
         )
         return {
             name.removeprefix(self._settings.namespace): described

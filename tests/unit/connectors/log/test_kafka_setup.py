@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from connectors.log import KafkaSettings
+from connectors.log.flow_spec import FlowSpec
 from connectors.log.kafka.log import KafkaLog
 from connectors.log.kafka.setup import apply, found_differences, set_up
 from connectors.log.port import Committed, Entry, TopicPartition
 from connectors.log.settle import BEGUN, decode_stand, encode_mark
-from connectors.log.settling import FlowSpec, Settling
+from connectors.log.settling import Settling
 from sealwax.errors import ConfigurationError
 from sealwax.model import topics
 from tests.support.kafka import Cluster, namespace
