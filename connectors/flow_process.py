@@ -134,7 +134,8 @@ class FlowProcess:
             on_lost=self._begin_again,
         )
         self._ownership = membership
-        self.numbers = tuple(membership.acquire(self.numbers))
+        # As many as its topic has, whatever the setting says: it grows last of all.
+        self.numbers = tuple(membership.acquire(range(self.log.partitions(topics.OWNERSHIP))))
         self.writers = membership.writers()
         logger.info("owns", partitions=self.numbers)
 
