@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 from sqlalchemy import URL, make_url
@@ -113,11 +114,15 @@ def _answers(url: str) -> bool:
 
 @contextmanager
 def database(server: str) -> Iterator[str]:
-    """The URL of an empty database on a server."""
+    """The URL of an empty database on a server, which may be restarted meanwhile."""
     name = f"test_{secrets.token_hex(6)}"
+    _execute(server, f'CREATE DATABASE "{name}"')
+    try:
+        yield make_url(server).set(database=name).render_as_string()
+    finally:
+        _execute(server, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _execute(server: str, statement: LiteralString) -> None:
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-        try:
-            yield make_url(server).set(database=name).render_as_string()
-        finally:
-            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        connection.execute(statement)

@@ -176,15 +176,16 @@ def test_late_records_of_a_source_are_passed_over(log):
     settling.close()
 
 
-def test_a_fence_is_not_held_in_a_delay_topic(log):
+def test_a_fence_and_what_came_late_are_not_held_in_a_delay_topic(log):
     delayed = TopicPartition(RETRY, 0)
     spec = FlowSpec("dispatch", {RETRY: 1}, SPEC.outputs, hold_ms={RETRY: 3_600_000})
-    log.append_wait(RETRY, [fence_entry(0, Writer("dispatch", 0, 1)), Entry(0, b"k", b"v")])
+    late = Entry(0, b"k", b"v", (Writer("dispatch", 0, 1).header(),))
+    log.append_wait(RETRY, [fence_entry(0, Writer("dispatch", 0, 2)), late, Entry(0, b"k", b"v")])
     settling = Settling(log, spec, [0])
     part = LogSource(settling, Running(), one_outcome=True).build_part("log", f"{RETRY}/0", None)
     wait_until(lambda: part.next_batch() or settling.settler(delayed).watermark, 10, "the fence")
     assert part.next_batch() == []
-    assert settling.settler(delayed).watermark == 1
+    assert settling.settler(delayed).watermark == 2
     part.close()
     settling.close()
 
