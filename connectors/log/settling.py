@@ -12,6 +12,7 @@ import structlog
 
 from connectors.log.fences import Fences, Writer, fence_entry
 from connectors.log.flow_spec import FlowSpec, read_back_group
+from connectors.log.growing import stretched
 from connectors.log.port import Committed, Entry, Log, TopicPartition
 from connectors.log.settle import Settler, Stand, decode_stand, source_of
 from connectors.log.suspects import Suspects
@@ -219,7 +220,7 @@ class Settling:
         committed = self.log.committed_all(self.spec.name, self.sources)
         for tp in self.sources:
             at = committed[tp]
-            stand, lives = self._stand(tp, at), self._lives(tp)
+            stand, lives = self._stand(tp, at, firsts), self._lives(tp)
             reason = self._why_stopped(tp, at, stand, lives, firsts, now_ends)
             if reason:
                 self.stop(tp, reason)
@@ -262,7 +263,12 @@ class Settling:
         lives = "\n".join(self.log.incarnation(name) for name in names)
         return sha256(lives.encode()).digest()[:8]
 
-    def _stand(self, tp: TopicPartition, committed: Committed | None) -> Stand | None:
+    def _stand(
+        self,
+        tp: TopicPartition,
+        committed: Committed | None,
+        firsts: Mapping[TopicPartition, int],
+    ) -> Stand | None:
         """What was committed; without a usable mark the outputs are read whole."""
         if committed is None:
             return None
@@ -271,10 +277,15 @@ class Settling:
         except UnreadableRecordError as error:
             logger.warning("mark unreadable, outputs are read whole", tp=tp, error=str(error))
             return None
-        if len(stand.ends) != len(self._outputs[tp.partition]):
+        outputs = self._outputs[tp.partition]
+        if len(stand.ends) == len(outputs):
+            return stand
+        whole = tuple(firsts[output] for output in outputs)
+        ends = stretched(outputs, stand.ends) if stand.ends else whole
+        if ends is None:
             logger.warning("mark of another layout, outputs are read whole", tp=tp)
             return None
-        return stand
+        return replace(stand, ends=ends)
 
     def _why_stopped(
         self,

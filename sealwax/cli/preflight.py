@@ -12,10 +12,11 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
+from connectors.log import moved
 from sealwax import clock
 from sealwax.cli.child import LifeLock
 from sealwax.cli.output import say
-from sealwax.config import Address
+from sealwax.config import Address, Settings
 from sealwax.errors import ConfigurationError, OwnedElsewhereError, StorageFullError
 from sealwax.store.processes import NAMES, ProcessFiles
 
@@ -113,6 +114,14 @@ def check_flows(data_dir: Path) -> None:
             except BlockingIOError:
                 flow = path.name.partition(".")[0]
                 raise OwnedElsewhereError(f"flow {flow} ({path})", _pid_in(path)) from None
+
+
+def check_log(settings: Settings) -> None:
+    """Raises ConfigurationError where the log was moved to Kafka, or is being moved."""
+    if settings.log == settings.embedded_log:
+        moved.refuse_moved(settings.embedded_log.directory)
+    else:
+        moved.refuse_unfinished(settings.embedded_log.directory)
 
 
 def check_port(address: Address) -> None:

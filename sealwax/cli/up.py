@@ -75,6 +75,7 @@ def run(
     with preflight.only_supervisor(settings.data_dir):
         preflight.wait_for_survivors(settings.data_dir, patience(settings))
         preflight.check_flows(settings.data_dir)
+        preflight.check_log(settings)
         preflight.check_port(settings.http)
         with closing(open_store(settings.relational)) as store:
             write_operator_key(store, settings.operator_key_file)

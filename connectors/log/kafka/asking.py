@@ -38,6 +38,11 @@ _PASSING = frozenset({
 })  # fmt: skip
 
 
+def passes(error: KafkaError) -> bool:
+    """Whether the same may be asked again with another result."""
+    return error.code() in _PASSING or error.retriable()
+
+
 class Asking:
     """Asks by an admin client, with a timeout. Thread-safe.
 
@@ -92,7 +97,7 @@ def _answers(
             reason: KafkaError = error.args[0]
             if reason.code() in allowed:
                 answers[key] = None
-            elif reason.code() in _PASSING or reason.retriable():
+            elif passes(reason):
                 passing = reason
             else:
                 raise LogAwayError(f"Kafka refuses: {reason.str()}") from error

@@ -156,6 +156,10 @@ class KafkaLog(Log):
     def groups(self) -> Sequence[str]:
         return self._groups.names()
 
+    def members(self) -> Sequence[str]:
+        """The groups of flows that have a process on this log, or had one a moment ago."""
+        return self._groups.working()
+
     @override
     def lag(self, group: str, tp: TopicPartition) -> int:
         committed, start = self.committed(group, tp), self.start_offset(tp)
