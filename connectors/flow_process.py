@@ -74,6 +74,7 @@ class FlowProcess:
         # On Kafka: by partition number, who this process is to readers of what it appends.
         self.writers: Mapping[int, Writer] = {}
         self._anew = False
+        self._told_to_stop = False
         self.suspects = Suspects(data_dir / "suspects", name)
         self._files = ProcessFiles(data_dir)
         self._asked = threading.Event()
@@ -231,6 +232,7 @@ class FlowProcess:
             logger.info("ready")
 
     def _on_signal(self, _signum: int, _frame: FrameType | None) -> None:
+        self._told_to_stop = True
         self._asked.set()
 
     def _drain(self) -> None:
@@ -281,7 +283,7 @@ class FlowProcess:
         self._files_owned.close()
         if self._clock_went_back:
             self._exit()
-        if self._anew:
+        if self._anew and not self._told_to_stop:
             logger.info("starts anew")
             self._begin_again()
         self._files.mark_stopped(self.name)

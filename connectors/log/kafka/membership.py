@@ -100,6 +100,7 @@ class Membership(Ownership):
         self._changed_at = inf
         self._assignments = 0
         self._change_told = False
+        self._revoking = False
         self._in_question = False
         self._writers: dict[int, Writer] = {}
         self._valid_until = -inf
@@ -161,7 +162,7 @@ class Membership(Ownership):
         if self._closing.is_set():
             return
         assignments = self._assignments
-        revoking = self._change_told
+        revoking = self._revoking
         self._released.set()
         if revoking:
             deadline = clock.monotonic() + _HANDED_ON_S
@@ -230,6 +231,7 @@ class Membership(Ownership):
         with self._lock:
             running = self._owned is not None and not self._in_question
         if running and self._counts(places) and not self._released.is_set():
+            self._revoking = True
             self._tell_changed()
             if not self._released.wait(DRAIN.total_seconds()):
                 logger.error("the partitions were not drained in time, the process ends")
