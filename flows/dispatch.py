@@ -21,10 +21,11 @@ from connectors.log.port import TopicPartition
 from connectors.log.retention import Kept
 from connectors.log.settling import FlowSpec, Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink
+from connectors.metrics import FlowMetrics, serve_metrics
 from connectors.smtp.bridge import SmtpBridge, Timers
 from connectors.smtp.io import DecisionsSink, RepliesSource
 from connectors.smtp.leases import Leases
-from flows.operators.lane import Lane, LanePorts
+from flows.operators.lane import Lane, LanePorts, waiting_in
 from flows.operators.read import ReadDeliveries
 from sealwax import clock, config
 from sealwax.model import topics
@@ -119,6 +120,9 @@ def flow() -> Dataflow:
         wake=timers.wake,
         stalled=bridge.stalled,
     )
+    if settings.metrics is not None:
+        metrics = FlowMetrics(settling, lambda: waiting_in(lanes.lanes))
+        process.on_close(serve_metrics(metrics, NAME, *settings.metrics))
     engine.start()
     process.on_drain(lambda: engine.drain(process.patience()))
     process.in_flight(lambda: bridge.busy)

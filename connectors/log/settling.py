@@ -4,13 +4,13 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from types import MappingProxyType
 from typing import NamedTuple
 
 import structlog
 
 from connectors.log.fences import Fences, Writer, fence_entry
+from connectors.log.lost import lives_of, why_stopped
 from connectors.log.port import Committed, Entry, Log, TopicPartition
 from connectors.log.settle import Settler, Stand, decode_stand, source_of
 from connectors.log.suspects import Suspects
@@ -72,26 +72,6 @@ class Floor(NamedTuple):
 
     offset: int
     writer: int
-
-
-def why_lost(committed: int | None, first: int, end: int) -> str:
-    """Why a group may not go on in a partition: records are gone that it has not read (R4).
-
-    Args:
-        committed: The group's offset, or None.
-        first: The start of the partition.
-        end: Its end.
-
-    Returns:
-        A sentence; empty where nothing is lost.
-    """
-    if committed is None:
-        return f"no offset is committed, and it begins at {first}" if first else ""
-    if committed < first:
-        return f"records {committed} to {first - 1} were deleted before they were read"
-    if committed > end:
-        return f"it ends at {end}, below the committed offset {committed}: it was cut or made anew"
-    return ""
 
 
 class Settling:
@@ -253,7 +233,8 @@ class Settling:
         for tp in self.sources:
             at = committed[tp]
             stand, lives = self._stand(tp, at), self._lives(tp)
-            reason = self._why_stopped(tp, at, stand, lives, firsts, now_ends)
+            outputs_of = self._outputs[tp.partition]
+            reason = why_stopped(tp, at, stand, lives, outputs_of, (firsts, now_ends))
             if reason:
                 self.stop(tp, reason)
             offset = at.offset if at else firsts[tp]
@@ -291,9 +272,7 @@ class Settling:
         """Names these lives of the topics that a mark speaks of; nothing in a log of our own."""
         if not self.writers:
             return b""
-        names = sorted({tp.topic, *(output.topic for output in self._outputs[tp.partition])})
-        lives = "\n".join(self.log.incarnation(name) for name in names)
-        return sha256(lives.encode()).digest()[:8]
+        return lives_of(self.log, tp, self._outputs[tp.partition])
 
     def _stand(self, tp: TopicPartition, committed: Committed | None) -> Stand | None:
         """What was committed; without a usable mark the outputs are read whole."""
@@ -308,32 +287,6 @@ class Settling:
             logger.warning("mark of another layout, outputs are read whole", tp=tp)
             return None
         return stand
-
-    def _why_stopped(
-        self,
-        tp: TopicPartition,
-        committed: Committed | None,
-        stand: Stand | None,
-        lives: bytes,
-        firsts: Mapping[TopicPartition, int],
-        ends: Mapping[TopicPartition, int],
-    ) -> str:
-        """Why a partition may not be read on; empty where it may."""
-        if stand and stand.lives and lives and stand.lives != lives:
-            return "its topic, or one that its outcomes go to, was deleted and made again"
-        lost = why_lost(None if committed is None else committed.offset, firsts[tp], ends[tp])
-        if lost or firsts[tp] == ends[tp]:
-            return lost
-        outputs = self._outputs[tp.partition]
-        marks = stand.ends if stand else (0,) * len(outputs)
-        waits = committed is None or committed.offset < ends[tp]
-        for output, mark in zip(outputs, marks, strict=True):
-            if waits and mark < firsts[output]:
-                return (
-                    f"{output.topic}/{output.partition} begins at {firsts[output]}: which of its "
-                    f"records were done since {mark} is not known any more"
-                )
-        return ""
 
     def _scan(
         self,

@@ -5,9 +5,9 @@ here is part of a snapshot: what waits is unsettled in the log and is read again
 sessions and rates start anew.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from bytewax.operators import StatefulBatchLogic
@@ -16,6 +16,7 @@ from typing_extensions import override
 from connectors.smtp.items import Attempted, Decision, Fact, Postpone, Queued, Send, Tick, Verdict
 from flows.operators.waiting import Waiting, WaitingQueue
 from sealwax.model.event import Cause, Kind, Wait
+from sealwax.model.topics import Stream
 from sealwax.policy.delay import IN_MEMORY_MS
 from sealwax.policy.lane import LaneSettings, grant
 from sealwax.policy.parking import next_slot, per_minute, slot_room, slot_start_ms
@@ -54,6 +55,7 @@ class LanePorts:
         wake: Asks for a Tick of a site at a monotonic time in milliseconds.
         stalled: Whether nothing moves in the whole process (own network, log away): then nobody
             is moved to a delay topic for having waited.
+        lanes: Those of the process that remember something, for `waiting_in`.
     """
 
     limits: Callable[[str], LaneSettings]
@@ -64,6 +66,7 @@ class LanePorts:
     draw: Callable[[], float]
     wake: Callable[[float, str], None]
     stalled: Callable[[], bool]
+    lanes: set["Lane"] = field(default_factory=set)
 
 
 class Lane(StatefulBatchLogic[Fact, Decision, None]):
@@ -105,6 +108,11 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
             self._active_at_ms = mono_ms
         return decisions, self._plan(again_at_ms, now_ms, mono_ms)
 
+    @property
+    def waiting(self) -> tuple[Counter[Stream], Counter[Stream]]:
+        """By stream what waits for the site's limits, and what for its time. For any thread."""
+        return self._queue.by_stream()
+
     @override
     def snapshot(self) -> None:
         """Nothing: see the top of this file."""
@@ -112,6 +120,7 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
     def _take(self, queued: Queued, now_ms: int, decisions: list[Decision]) -> None:
         if not self._site:
             self._site = queued.site
+            self._ports.lanes.add(self)
             self._settings = self._ports.limits(queued.site)
         self._place(Waiting(queued, now_ms), now_ms, decisions)
 
@@ -205,6 +214,7 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         """Asks for the next tick; True where the lane has nothing left to remember."""
         if self._queue.empty and not self._open_sessions:
             if mono_ms - self._active_at_ms >= _IDLE_MS:
+                self._ports.lanes.discard(self)
                 return self.DISCARD
             wake_ms = self._active_at_ms + _IDLE_MS
         else:
@@ -227,3 +237,14 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
             return None
         # While all is stalled nobody is parked: look again in a second.
         return max(oldest_ms + self._settings.max_waiting_ms - self._waiting_ms, 1_000)
+
+
+def waiting_in(lanes: set[Lane]) -> tuple[Counter[Stream], Counter[Stream]]:
+    """By stream what waits in all of these lanes for limits, and for its time. For any thread."""
+    limited: Counter[Stream] = Counter()
+    later: Counter[Stream] = Counter()
+    for lane in lanes.copy():  # in one step, as lists are
+        here = lane.waiting
+        limited.update(here[0])
+        later.update(here[1])
+    return limited, later
