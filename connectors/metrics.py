@@ -18,7 +18,7 @@ from sealwax.model.topics import Stream
 from sealwax.policy.sendable import Backlog, sendable
 
 # By stream: how many wait for a limit of their site, and how many for their time.
-Waits = Callable[[], tuple[Mapping[Stream, int], Mapping[Stream, int]]]
+Waits = Callable[[], tuple[Mapping[str, int], Mapping[str, int]]]
 
 logger = structlog.get_logger(__name__)
 

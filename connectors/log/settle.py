@@ -238,8 +238,9 @@ class Settler:
 
     @property
     def oldest_ms(self) -> int | None:
-        """When the oldest record was appended that was read and is not settled, a second at most
-        before that; None where there is none.
+        """When the oldest record was appended that was read and is not settled; None without one.
+
+        Milliseconds since 1970, at most a second before it was.
         """
         with self._lock:
             while len(self._stamps) > 1 and self._stamps[1][0] <= self._watermark:

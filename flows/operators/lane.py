@@ -16,7 +16,6 @@ from typing_extensions import override
 from connectors.smtp.items import Attempted, Decision, Fact, Postpone, Queued, Send, Tick, Verdict
 from flows.operators.waiting import Waiting, WaitingQueue
 from sealwax.model.event import Cause, Kind, Wait
-from sealwax.model.topics import Stream
 from sealwax.policy.delay import IN_MEMORY_MS
 from sealwax.policy.lane import LaneSettings, grant
 from sealwax.policy.parking import next_slot, per_minute, slot_room, slot_start_ms
@@ -109,7 +108,7 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         return decisions, self._plan(again_at_ms, now_ms, mono_ms)
 
     @property
-    def waiting(self) -> tuple[Counter[Stream], Counter[Stream]]:
+    def waiting(self) -> tuple[Counter[str], Counter[str]]:
         """By stream what waits for the site's limits, and what for its time. For any thread."""
         return self._queue.by_stream()
 
@@ -239,10 +238,10 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         return max(oldest_ms + self._settings.max_waiting_ms - self._waiting_ms, 1_000)
 
 
-def waiting_in(lanes: set[Lane]) -> tuple[Counter[Stream], Counter[Stream]]:
+def waiting_in(lanes: set[Lane]) -> tuple[Counter[str], Counter[str]]:
     """By stream what waits in all of these lanes for limits, and for its time. For any thread."""
-    limited: Counter[Stream] = Counter()
-    later: Counter[Stream] = Counter()
+    limited: Counter[str] = Counter()
+    later: Counter[str] = Counter()
     for lane in lanes.copy():  # in one step, as lists are
         here = lane.waiting
         limited.update(here[0])

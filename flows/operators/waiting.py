@@ -61,7 +61,7 @@ class WaitingQueue:
         self._drop_gone()
         return self._arrivals[0].since_ms if self._arrivals else None
 
-    def by_stream(self) -> tuple[Counter[Stream], Counter[Stream]]:
+    def by_stream(self) -> tuple[Counter[str], Counter[str]]:
         """How many could go now, and how many later. For any thread: it looks at copies."""
         # A list is copied in one step; no other thread runs meanwhile.
         ready, later = self._ready.copy(), self._later.copy()

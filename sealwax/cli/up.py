@@ -14,7 +14,7 @@ from sealwax.cli import preflight
 from sealwax.cli.child import ARGUMENTS
 from sealwax.cli.output import say
 from sealwax.cli.supervisor import Supervisor, patience
-from sealwax.config import Settings, child_environment, start
+from sealwax.config import Address, Settings, child_environment, start
 from sealwax.config.table import SETTINGS
 from sealwax.errors import ConfigurationError
 from sealwax.store.relational import Store, StoreAwayError, open_store
@@ -76,6 +76,10 @@ def run(
         preflight.wait_for_survivors(settings.data_dir, patience(settings))
         preflight.check_flows(settings.data_dir)
         preflight.check_port(settings.http)
+        if settings.metrics is not None:
+            metrics = Address(*settings.metrics)
+            preflight.check_port(metrics, "the metrics'", "SEALWAX_METRICS")
+        preflight.check_log(settings.log)
         with closing(open_store(settings.relational)) as store:
             write_operator_key(store, settings.operator_key_file)
             ready = partial(_announce, settings, store)

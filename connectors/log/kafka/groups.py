@@ -1,8 +1,9 @@
 """Committed positions, as every Kafka tool shows them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError
 from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import AdminClient
 
@@ -13,6 +14,21 @@ from sealwax.errors import LogAwayError
 
 _MOST_METADATA = 3_000  # a broker takes 4,096 bytes by default
 MEMBERS = "-members"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A process in the group of a flow.
+
+    Attributes:
+        instance: Names it over its restarts; empty for a command, which has one life.
+        address: Where the brokers see it.
+        numbers: The partition numbers that it owns.
+    """
+
+    instance: str
+    address: str
+    numbers: tuple[int, ...]
 
 
 class Groups:
@@ -67,6 +83,25 @@ class Groups:
                 tp = TopicPartition(place.topic.removeprefix(self._namespace), place.partition)
                 found[tp] = Committed(place.offset, place.metadata or "")
         return found
+
+    def members(self, flow: str) -> list[Member]:
+        """The processes in the group of a flow, by the lowest of their numbers."""
+        group = f"{self._namespace}{flow}{MEMBERS}"
+        (described,) = self._asking.ask(
+            lambda seconds: self._admin.describe_consumer_groups([group], request_timeout=seconds),
+            KafkaError.GROUP_ID_NOT_FOUND,
+        ).values()
+        members = [
+            Member(
+                member.group_instance_id or "",
+                (member.host or "").lstrip("/"),
+                tuple(sorted(place.partition for place in member.assignment.topic_partitions))
+                if member.assignment
+                else (),
+            )
+            for member in (described.members if described else ())
+        ]
+        return sorted(members, key=lambda member: (member.numbers, member.instance))
 
     def names(self) -> list[str]:
         """All groups but those of members."""
