@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import groupby
 
-from connectors.log import KafkaSettings, LogSettings, open_log
+from connectors.log import KafkaSettings, LogSettings, open_log, specs
 from connectors.log.looking import leases, stopped, unsettled
 from connectors.log.port import Log
 from sealwax import clock
@@ -97,12 +97,9 @@ def _report_cluster(log: Log) -> bool:
 
 
 def _report_flows(log: Log) -> None:
-    # Imported here: they bring Bytewax, which a log that is away does without.
-    from flows import dispatch, render  # noqa: PLC0415
-
     halted = [
         (spec.name, f"{tp.topic}/{tp.partition}", plain(reason))
-        for spec in (render.spec(log), dispatch.spec())
+        for spec in (specs.render(log), specs.dispatch())
         for tp, reason in stopped(log, spec).items()
     ]
     if halted:
