@@ -41,11 +41,12 @@ echo "Installing $(1)"; apt-get update -qq </dev/null; \
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) </dev/null >/dev/null
 endef
 # Pages that are made of the code: name=module.
-GENERATED := settings.md=sealwax.config.manual asyncapi.yaml=connectors.asyncapi \
-  schemas/email-requested.schema.json=sealwax.mail.submission_schema
+GENERATED := docs/settings.md=sealwax.config.manual docs/asyncapi.yaml=connectors.asyncapi \
+  docs/schemas/email-requested.schema.json=sealwax.mail.submission_schema \
+  deploy/clickhouse/cluster.sql=sealwax.store.analytics.cluster_ddl
 HAVE_POSTFIX := PATH=$$PATH:/usr/sbin command -v postfix >/dev/null
 
-.PHONY: help build up sink kafka producers test soak test-rust test-python check audit bench fmt docs clean postfix compiler java node
+.PHONY: help build up sink kafka image producers test soak test-rust test-python check audit bench fmt docs clean postfix compiler java node
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -63,6 +64,10 @@ sink: build ## An SMTP server that takes and prints all mail, on 127.0.0.1:2525
 kafka: build $(KAFKA) ## A Kafka broker on 127.0.0.1:9092, for trying out
 	@exec $(BIN)/python -m tests.support.kafka $(ARGS)
 
+image: build ## The steps of the Dockerfile in a clean root, without Docker (needs root; 5 minutes)
+	$(call need,debootstrap,command -v debootstrap)
+	$(BIN)/python deploy/docker/try_without_docker.py
+
 producers: build $(NODE_PRODUCER) ## What the sample producers in examples/ need
 
 test: test-rust test-python ## All tests
@@ -74,8 +79,8 @@ check: build ## Style, types, lints, layers, generated documents
 	$(BIN)/python -m mypy.stubtest sealwax._core
 	$(BIN)/lint-imports
 	@for made in $(GENERATED); do \
-	  $(BIN)/python -m "$${made#*=}" | diff -u "docs/$${made%%=*}" - || \
-	    { echo "docs/$${made%%=*} is not current: run make docs" >&2; exit 1; }; done
+	  $(BIN)/python -m "$${made#*=}" | diff -u "$${made%%=*}" - || \
+	    { echo "$${made%%=*} is not current: run make docs" >&2; exit 1; }; done
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets $(CARGO_PROFILE) -- -D warnings
 
@@ -99,7 +104,7 @@ fmt: build ## Format all code
 	cargo fmt --all
 
 docs: build ## Make the generated documents again
-	for made in $(GENERATED); do $(BIN)/python -m "$${made#*=}" > "docs/$${made%%=*}"; done
+	for made in $(GENERATED); do $(BIN)/python -m "$${made#*=}" > "$${made%%=*}"; done
 
 clean: ## Remove what was built; data directories stay
 	rm -rf $(VENV) target examples/producers/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -94,6 +94,7 @@ class FlowProcess:
             self._files_owned = FileOwnership(data_dir / "locks", name)
             self._ownership: Ownership = self._files_owned
             self.numbers = tuple(self._ownership.acquire(range(log.partitions)))
+            self._files.mark_stopped(name)  # of a killed process of the same pid: 1 in containers
             self.log: Log = open_log(log)
             if isinstance(log, KafkaSettings):
                 self._share(log, session)

@@ -10,8 +10,9 @@ from bytewax.outputs import Sink
 
 from connectors.clickhouse.burial import Burial
 from connectors.clickhouse.io import ClickHouseSink, EventsSource, FlushSource
+from connectors.clickhouse.patience import first_client, patience
 from connectors.clickhouse.ranges import fences_of
-from connectors.clickhouse.repair import RepairTimeouts, repair
+from connectors.clickhouse.repair import repair
 from connectors.flow_process import FlowProcess
 from connectors.log.port import TopicPartition
 from connectors.log.retention import Kept
@@ -19,8 +20,7 @@ from connectors.records import WITH_ROWS
 from sealwax import config
 from sealwax.config import Settings
 from sealwax.model import topics
-from sealwax.store.analytics.embedded import EmbeddedClickHouse
-from sealwax.store.analytics.socket import AnalyticsServer
+from sealwax.store.analytics.opening import open_clickhouse
 
 NAME = "analytics"
 
@@ -64,32 +64,25 @@ def flow() -> Dataflow:
     """The flow as `python -m bytewax.run flows.analytics` runs it."""
     settings = config.start(NAME)
     process = FlowProcess(NAME, settings.data_dir, settings.log, settings.session)
-    clickhouse = EmbeddedClickHouse(
-        settings.analytics_dir, query_timeout=settings.analytics_query_timeout
+    stored = settings.analytics
+    clickhouse = open_clickhouse(stored)
+    waits = patience(
+        clickhouse, stored.insert_timeout, stored.repair_timeout, process.stopped_within
     )
-    insert_timeout = settings.analytics_insert_timeout
+    client = first_client(clickhouse, waits)
 
     sources = [TopicPartition(topic, n) for topic in WITH_ROWS for n in process.numbers]
     bury = Burial(process.log, sources)
     fences = fences_of(process.log, sources)
-    positions = repair(
-        process.log,
-        clickhouse.client(),
-        sources,
-        bury,
-        RepairTimeouts(insert_timeout, settings.analytics_repair_timeout),
-        fences,
-        suspects=process.suspects,
-    )
+    positions = repair(process.log, client, sources, bury, waits, fences, suspects=process.suspects)
     process.let_go_of(kept(settings), settings.disk_is_low)
-    server = AnalyticsServer(settings.analytics_socket, clickhouse.runner)
-    process.on_close(server.close)
+    process.on_close(clickhouse.answer(stored.socket))
     return build(
         Ports(
             events=EventsSource(process.log, positions, process, process.suspects),
             flushes=FlushSource(process),
             clickhouse=ClickHouseSink(
-                process.log, clickhouse.client, bury, insert_timeout, fences, process.suspects
+                process.log, clickhouse.client, bury, waits, fences, process.suspects
             ),
         )
     )

@@ -16,11 +16,13 @@ class Burial:
 
     A range is committed after its records were looked at. So what is looked at again after a crash
     may stand in `email.dead` already: a start reads what it has of records that are not settled.
+    Within one life a record may be looked at again until its range is done.
     """
 
     def __init__(self, log: Log, sources: Sequence[TopicPartition]) -> None:
         """Takes the partitions that are read; what was committed of them must not change before."""
         self._log = log
+        self._now: dict[TopicPartition, set[int]] = {}
         self._before = {
             position
             for number in {tp.partition for tp in sources}
@@ -28,9 +30,15 @@ class Burial:
         }
 
     def __call__(self, record: Record, reason: str, detail: str) -> None:
-        """Puts a record aside, unless the last run did."""
-        if not self.stands(record):
+        """Puts a record aside, unless that was done before."""
+        here = self._now.setdefault(TopicPartition(record.topic, record.partition), set())
+        if record.offset not in here and not self.stands(record):
+            here.add(record.offset)
             append_dead(self._log, dead_entry(record, reason, detail, flow=GROUP))
+
+    def done(self, tp: TopicPartition) -> None:
+        """Says that no record so far of a partition is looked at again in this life."""
+        self._now.pop(tp, None)
 
     def stands(self, record: Record) -> bool:
         """Whether the last run put a record aside."""

@@ -14,12 +14,15 @@ logger = structlog.get_logger(__name__)
 
 
 @contextmanager
-def deadline(timeout: timedelta, what: str) -> Iterator[None]:
-    """Ends the process with status 70 where the block takes longer.
+def deadline(timeout: timedelta | None, what: str) -> Iterator[None]:
+    """Ends the process with status 70 where the block takes longer; None waits without an end.
 
     Right for an insert and for the repair of one: the range was committed before, so the next start
     finds out which rows are stored and adds the others (R10).
     """
+    if timeout is None:
+        yield
+        return
     timer = threading.Timer(timeout.total_seconds(), _end, (what, timeout))
     timer.daemon = True
     timer.start()

@@ -1,10 +1,13 @@
 """Records of events and delay topics as a source, and ClickHouse as a sink."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 from typing import NamedTuple
 
+import structlog
 from bytewax.inputs import (
     DynamicSource,
     FixedPartitionedSource,
@@ -13,11 +16,14 @@ from bytewax.inputs import (
 )
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from typing_extensions import override
 
-from connectors.clickhouse.burial import GROUP
+from connectors.clickhouse.burial import GROUP, Burial
+from connectors.clickhouse.patience import Patience, StoppedWhileAwayError, patiently
 from connectors.clickhouse.ranges import FencesOf, Range
-from connectors.clickhouse.rows import Bury, Line, insert, line_of, position_of
+from connectors.clickhouse.repair import store_missing
+from connectors.clickhouse.rows import Line, insert, line_of, position_of
 from connectors.log.port import Committed, Log, Record, TopicPartition
 from connectors.log.source import Lifecycle, partition_name
 from connectors.log.suspects import Suspects
@@ -35,6 +41,8 @@ _FLUSH_EVERY_S = 0.4
 _FEW_ROWS = 400
 _GATHER_S = 1.0
 _QUIET_S = 0.3
+
+logger = structlog.get_logger(__name__)
 
 
 class Flush(NamedTuple):
@@ -158,21 +166,24 @@ class FlushSource(DynamicSource[Item]):
 
 
 class _ClickHousePartition(StatelessSinkPartition[Item]):
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what a sink has at hand
         self,
         log: Log,
         client: Client,
-        bury: Bury,
-        timeout: timedelta,
+        bury: Burial,
+        patience: Patience,
         suspects: Suspects | None,
         fences: FencesOf,
+        turn: AbstractContextManager[object],
     ) -> None:
         self._log = log
         self._client = client
         self._bury = bury
-        self._timeout = timeout
+        self._patience = patience
         self._suspects = suspects
         self._fences = fences
+        self._turn = turn
+        self._given_up = False
         self._lines: list[Line] = []
         self._bytes = 0
         self._since = 0.0
@@ -182,6 +193,8 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
     @override
     def write_batch(self, items: list[Item]) -> None:
         for item in items:
+            if self._given_up:
+                return
             if isinstance(item, Record):
                 self._take(item)
             elif not self._ranges:
@@ -218,8 +231,16 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
         positions = {
             tp: Range(a, b, self._fences[tp].before(a)).committed() for tp, (a, b) in ranges.items()
         }
-        self._log.commit(GROUP, positions, durable=True)
-        insert(self._client, lines, self._bury, self._timeout)
+        with self._turn:
+            self._log.commit(GROUP, positions, durable=True)
+            try:
+                self._insert(lines, ranges)
+            except StoppedWhileAwayError:
+                # No other range may be committed over one that is uncertain: the next start looks.
+                self._given_up = True
+                return
+        for tp in ranges:
+            self._bury.done(tp)
         self._stored = stored | {
             tp: Range(b + 1, None, self._fences[tp].before(b + 1)).committed()
             for tp, (_, b) in ranges.items()
@@ -228,6 +249,16 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
             self._settle()
             for tp, (_, last) in ranges.items():
                 self._suspects.settled(tp, last + 1)
+
+    def _insert(self, lines: list[Line], ranges: dict[TopicPartition, tuple[int, int]]) -> None:
+        try:
+            insert(self._client, lines, self._bury, self._patience.insert)
+        except ClickHouseError as error:
+            if self._patience.stopped_within is None:
+                raise
+            logger.warning("an insert failed, looking at what is stored", error=str(error)[:300])
+            rest = (lines, ranges, self._bury, self._patience.insert)
+            patiently(lambda: store_missing(self._client, *rest), self._patience)
 
     def _settle(self) -> None:
         """Where nothing follows, the last ranges are said to be done: no lag, nothing to repair.
@@ -248,27 +279,39 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
 class ClickHouseSink(DynamicSink[Item]):
     """Inserts rows in batches. Guarantee: exactly once, with the repair at start.
 
-    An insert that takes longer than `timeout` ends the process.
+    While a server is away a sink waits and its worker with it, so nothing more is read. When it is
+    back, what the failed insert did not store is stored. Then nobody else may insert, since the
+    roll-up is compared: sinks of a process take turns, and one process works on a database.
     """
 
     def __init__(
         self,
         log: Log,
         client: Callable[[], Client],
-        bury: Bury,
-        timeout: timedelta,
+        bury: Burial,
+        patience: Patience,
         fences: FencesOf,
         suspects: Suspects | None = None,
     ) -> None:
         self._log = log
         self._client = client
         self._bury = bury
-        self._timeout = timeout
+        self._patience = patience
         self._fences = fences
         self._suspects = suspects
+        # In this process nothing is compared while it inserts.
+        self._turn: AbstractContextManager[object] = (
+            nullcontext() if patience.stopped_within is None else threading.Lock()
+        )
 
     @override
     def build(self, step_id: str, worker_index: int, worker_count: int) -> _ClickHousePartition:
         return _ClickHousePartition(
-            self._log, self._client(), self._bury, self._timeout, self._suspects, self._fences
+            self._log,
+            self._client(),
+            self._bury,
+            self._patience,
+            self._suspects,
+            self._fences,
+            self._turn,
         )

@@ -8,18 +8,19 @@ from clickhouse_connect.driver.client import Client
 
 from connectors.clickhouse.burial import GROUP
 from connectors.clickhouse.ranges import Range, range_of
-from connectors.clickhouse.repair import recompute
-from connectors.clickhouse.rows import Line, insert, line_of
+from connectors.clickhouse.roll_up import recompute
+from connectors.clickhouse.rows import Line, insert, line_of, stop_inserts
 from connectors.log.fences import Fences
 from connectors.log.port import Log, Record, TopicPartition
+from sealwax.store.analytics.cluster import cluster_of
 
 _ROWS = 20_000
 _HOURS = """
-SELECT DISTINCT toUnixTimestamp(toStartOfHour(at)) FROM sealwax.events
+SELECT DISTINCT toUnixTimestamp(toStartOfHour(at)) FROM events
 WHERE _topic = {topic:String} AND _partition = {partition:UInt16} AND _offset >= {first:UInt64}
 """
 _DROP = """
-ALTER TABLE sealwax.events DELETE
+ALTER TABLE %s DELETE
 WHERE _topic = {topic:String} AND _partition = {partition:UInt16} AND _offset >= {first:UInt64}
 """
 
@@ -30,7 +31,7 @@ def rebuild(
     sources: Sequence[TopicPartition],
     since_ms: int,
     progress: Callable[[TopicPartition, int], None],
-    timeout: timedelta,
+    timeout: timedelta | None,
 ) -> int:
     """Replaces all rows of records that were appended at `since_ms` or later by those of the log.
 
@@ -80,11 +81,15 @@ def _fences_before(log: Log, tp: TopicPartition, first: int) -> Fences:
 
 def _delete(client: Client, starts: Mapping[TopicPartition, int]) -> None:
     """Deletes the rows from these offsets on; the roll-up then holds what is left."""
+    cluster = cluster_of(client)
+    stop_inserts(client, {tp.partition for tp in starts}, cluster.on)
+    cluster.catch_up(client)
+    table = cluster.local("events") + cluster.on
     hours: set[int] = set()
     for tp, first in starts.items():
         bounds = {"topic": tp.topic, "partition": tp.partition, "first": first}
         hours.update(row[0] for row in client.query(_HOURS, parameters=bounds).result_rows)
-        client.command(_DROP, parameters=bounds, settings={"mutations_sync": 2})
+        client.command(_DROP % table, parameters=bounds, settings={"mutations_sync": 2})
     recompute(client, sorted(hours))
 
 

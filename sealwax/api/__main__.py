@@ -16,7 +16,7 @@ from sealwax.api.services import ApiTimeouts, make_services
 from sealwax.config import Settings
 from sealwax.errors import SealwaxError
 from sealwax.model import topics
-from sealwax.store.analytics.socket import SocketAnalytics
+from sealwax.store.analytics.opening import open_analytics
 from sealwax.store.processes import ProcessFiles
 from sealwax.store.relational import open_store
 
@@ -40,9 +40,10 @@ async def _run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     processes = ProcessFiles(settings.data_dir)
+    processes.mark_stopped(NAME)  # of a killed process of the same pid: 1 in containers
     store = open_store(settings.relational)
     log = open_log(settings.accepting_log)
-    analytics = SocketAnalytics(settings.analytics_socket, settings.analytics_timeout)
+    analytics = open_analytics(settings.analytics)
     try:
         log.create_topics(topics.ALL)
         timeouts = ApiTimeouts(body=settings.http_body_timeout, append=settings.append_timeout)

@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, time
 from typing import Annotated
 
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from cyclopts import App, Parameter
 
 from connectors.clickhouse.rebuild import rebuild as refill
@@ -14,7 +15,7 @@ from sealwax.cli.output import say
 from sealwax.config import Settings, load
 from sealwax.errors import ConfigurationError
 from sealwax.model import topics
-from sealwax.store.analytics.embedded import EmbeddedClickHouse
+from sealwax.store.analytics.opening import open_clickhouse
 
 app = App(name="analytics", help="ClickHouse: rebuild it from the log.")
 
@@ -40,6 +41,9 @@ def rebuild(
     try:
         with alone(settings, log, "analytics", range(settings.log.partitions)):
             total = _refill(settings, log, since_ms)
+    except ClickHouseError as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigurationError(f"ClickHouse failed, call this again: {reason}") from error
     finally:
         log.close()
     say(f"{total:,} rows are stored. Start the platform again.")
@@ -47,7 +51,7 @@ def rebuild(
 
 def _refill(settings: Settings, log: Log, since_ms: int) -> int:
     log.create_topics(topics.ALL)
-    clickhouse = EmbeddedClickHouse(settings.analytics_dir)
+    clickhouse = open_clickhouse(settings.analytics)
     sources = [
         TopicPartition(topic, n) for topic in WITH_ROWS for n in range(log.partitions(topic))
     ]
@@ -58,7 +62,7 @@ def _refill(settings: Settings, log: Log, since_ms: int) -> int:
         stored += rows
         say(f"{stored:>12,} rows, now in {tp.topic}, partition {tp.partition}")
 
-    timeout = settings.analytics_insert_timeout
+    timeout = settings.analytics.insert_timeout if clickhouse.in_process else None
     return refill(log, clickhouse.client(), sources, since_ms, progress, timeout)
 
 

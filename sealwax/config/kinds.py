@@ -7,6 +7,7 @@ from datetime import timedelta
 from math import ceil
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from typing_extensions import override
 
@@ -24,6 +25,7 @@ _RATE_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000}
 # What may come at once after a pause: as much as a tenth of a second allows. With less, a rate
 # above 10/s would lose the slots that pass between two looks at the clock.
 _BURST_MS = 100
+_DATABASE = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]{0,62})?/?", re.ASCII)
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,40}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}", re.ASCII)
 
@@ -175,6 +177,15 @@ def _path(text: str) -> Path:
     return path
 
 
+def _clickhouse_url(text: str) -> str:
+    parts = urlsplit(text)
+    database = _DATABASE.fullmatch(unquote(parts.path))
+    if text and not (parts.scheme in ("http", "https") and parts.hostname and database):
+        raise ValueError
+    _ = parts.port  # raises where it is none
+    return text
+
+
 def _namespace(text: str) -> str:
     if text and not _NAMESPACE.fullmatch(text):
         raise ValueError
@@ -199,3 +210,4 @@ ROUTES = Kind(
 )
 SWITCH = Kind("on or off", _switch)
 TEXT = Kind("text", str)
+CLICKHOUSE_URL = Kind("http or https://user:password@host:8123/database", _clickhouse_url)

@@ -15,6 +15,7 @@ from sealwax.policy.lane import LaneSettings
 from sealwax.policy.retry import RetrySettings
 from sealwax.smtp.route import Routes
 from sealwax.smtp.settings import SmtpSettings
+from sealwax.store.analytics.opening import AnalyticsSettings
 
 if TYPE_CHECKING:
     from sealwax.store.relational import RelationalSettings
@@ -206,39 +207,22 @@ class Settings:
             return None
 
     @property
-    def analytics_socket(self) -> Path:
-        """Where the analytics process answers queries."""
-        return self.data_dir / "run" / "analytics.sock"
-
-    @property
-    def analytics_dir(self) -> Path:
-        """The ClickHouse directory, which the analytics process alone opens."""
-        return self.data_dir / "clickhouse"
+    def analytics(self) -> AnalyticsSettings:
+        """Where events are stored."""
+        return AnalyticsSettings(
+            url=self.values["clickhouse_url"],
+            directory=self.data_dir / "clickhouse",
+            socket=self.data_dir / "run" / "analytics.sock",
+            timeout=self.values["analytics_timeout"],
+            query_timeout=self.values["analytics_query_timeout"],
+            insert_timeout=self.values["analytics_insert_timeout"],
+            repair_timeout=self.values["analytics_repair_timeout"],
+        )
 
     @property
     def append_timeout(self) -> timedelta:
         """How long the API waits for an append: longer than the log itself for its lock."""
         return self._duration("log_timeout") + _FOR_THE_DISK
-
-    @property
-    def analytics_timeout(self) -> timedelta:
-        """How long the API waits for an answer of the analytics process."""
-        return self._duration("analytics_timeout")
-
-    @property
-    def analytics_query_timeout(self) -> timedelta:
-        """How long ClickHouse works on a query of the API."""
-        return self._duration("analytics_query_timeout")
-
-    @property
-    def analytics_insert_timeout(self) -> timedelta:
-        """How long an insert into ClickHouse may take."""
-        return self._duration("analytics_insert_timeout")
-
-    @property
-    def analytics_repair_timeout(self) -> timedelta:
-        """How long a start may take to find out what its last inserts stored."""
-        return self._duration("analytics_repair_timeout")
 
     @property
     def http_header_timeout(self) -> timedelta:

@@ -215,7 +215,8 @@ SETTINGS = (
         "SEALWAX_ANALYTICS_TIMEOUT",
         kinds.duration("1s", "10m"),
         "15s",
-        "How long the API waits for the analytics process. Then it answers 503 `events-away`.",
+        "How long the API waits for the analytics process, or for the ClickHouse server. Then it "
+        "answers 503 `events-away`.",
     ),
     Setting(
         "SEALWAX_ANALYTICS_QUERY_TIMEOUT",
@@ -229,14 +230,14 @@ SETTINGS = (
         kinds.duration("1s", "1h"),
         "5m",
         "How long an insert into ClickHouse may take. Then the analytics process starts anew and "
-        "adds what is missing.",
+        "adds what is missing; with a server it only tries again.",
     ),
     Setting(
         "SEALWAX_ANALYTICS_REPAIR_TIMEOUT",
         kinds.duration("1m", "1d"),
         "30m",
         "How long a start of the analytics process may compare its last inserts with the log. Then "
-        "it starts anew.",
+        "it starts anew. With a server each call has the time of an insert instead.",
     ),
     Setting(
         "SEALWAX_HTTP_HEADER_TIMEOUT",
@@ -393,6 +394,15 @@ SETTINGS = (
         "`postgresql://user:password@host/database?sslmode=verify-full` with the parameters of "
         "libpq.",
         computed="`sealwax.db` in the data directory",
+        secret=True,
+    ),
+    Setting(
+        "CLICKHOUSE_URL",
+        kinds.CLICKHOUSE_URL,
+        "",
+        "The ClickHouse server that keeps events, in the database named (`sealwax` without one). "
+        "Parameters behind a `?` are those of clickhouse-connect, such as `ca_cert=/path`.",
+        computed="ClickHouse inside the analytics process, in the data directory",
         secret=True,
     ),
 )

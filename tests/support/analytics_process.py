@@ -23,9 +23,10 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from connectors.clickhouse.burial import GROUP, Burial
 from connectors.clickhouse.io import ClickHouseSink, EventsSource, Flush, FlushSource
+from connectors.clickhouse.patience import Patience
 from connectors.clickhouse.ranges import fences_of
 from connectors.clickhouse.rebuild import rebuild
-from connectors.clickhouse.repair import RepairTimeouts, repair
+from connectors.clickhouse.repair import repair
 from connectors.clickhouse.rows import line_of
 from connectors.log import LogSettings, open_log
 from connectors.log.port import Committed, Log, TopicPartition
@@ -36,6 +37,7 @@ from sealwax.store.analytics.embedded import EmbeddedClickHouse
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = timedelta(minutes=1)
+PATIENCE = Patience(TIMEOUT, TIMEOUT)
 PARTITIONS = 2
 TOPICS = (topics.EVENTS, topics.RETRY[0], topics.DEAD)
 SOURCES = tuple(TopicPartition(topic, n) for topic in TOPICS for n in range(PARTITIONS))
@@ -58,8 +60,7 @@ class Stored:
         self.fences = fences_of(self.log, SOURCES)
 
     def repair(self) -> dict[TopicPartition, int]:
-        timeouts = RepairTimeouts(TIMEOUT, TIMEOUT)
-        return repair(self.log, self.client, SOURCES, self.bury, timeouts, self.fences)
+        return repair(self.log, self.client, SOURCES, self.bury, PATIENCE, self.fences)
 
     def value(self, query: str) -> Any:
         return self.client.query(query).result_rows[0][0]
@@ -144,7 +145,7 @@ def consume(directory: Path, workers: str, dies_after_s: str = "") -> None:
     ports = Ports(
         EventsSource(stored.log, positions, process),
         FlushSource(process),
-        ClickHouseSink(log, stored.clickhouse.client, stored.bury, TIMEOUT, stored.fences),
+        ClickHouseSink(log, stored.clickhouse.client, stored.bury, PATIENCE, stored.fences),
     )
     cluster_main(build(ports), [], 0, worker_count_per_proc=int(workers))
     _say(stored.report())
@@ -208,6 +209,8 @@ def fail_once(directory: Path) -> None:
     stored = Stored(directory)
 
     class Failing:
+        database = "sealwax"
+
         def raw_insert(self, *args: Any, **kwargs: Any) -> None:
             stored.client.raw_insert(*args, **kwargs)
             raise DatabaseError("Code: 241. DB::Exception: memory limit exceeded")
@@ -215,7 +218,7 @@ def fail_once(directory: Path) -> None:
     def client() -> Client:
         return Failing()  # type: ignore[return-value]  # one method of it is all that is used
 
-    sink = ClickHouseSink(stored.log, client, stored.bury, TIMEOUT, stored.fences).build(
+    sink = ClickHouseSink(stored.log, client, stored.bury, PATIENCE, stored.fences).build(
         "sink", 0, 1
     )
     records = list(stored.log.scan(SOURCES[0], 0, stored.log.end_offset(SOURCES[0])))
@@ -231,7 +234,7 @@ def store_and_rest(directory: Path) -> None:
     stored = Stored(directory)
     tp = SOURCES[0]
     sink = ClickHouseSink(
-        stored.log, stored.clickhouse.client, stored.bury, TIMEOUT, stored.fences
+        stored.log, stored.clickhouse.client, stored.bury, PATIENCE, stored.fences
     ).build("sink", 0, 1)
     sink.write_batch([*stored.log.scan(tp, 0, stored.log.end_offset(tp)), Flush()])
     busy = stored.log.lag(GROUP, tp)

@@ -135,7 +135,7 @@ def running_kafka(
     *,
     directory: Path | None = None,
     ports: Sequence[int] = (),
-    advertised: Sequence[int] = (),
+    proxied: tuple[int, int] | None = None,
 ) -> Iterator[Cluster]:
     """Brokers that run until the block ends.
 
@@ -144,32 +144,36 @@ def running_kafka(
         properties: Of all brokers, over the ones below.
         directory: Where their data stays; without one it goes with the block.
         ports: Where clients reach them; chosen where there are none.
-        advertised: Ports that clients are told instead (of a proxy in between).
+        proxied: A further port of the first broker, and the one that its clients are told
+            instead: that of a proxy in between.
     """
     assert LIBS.is_dir(), "the jars are missing: run make target/kafka/.libs"
     # ClickHouse in this process moves Python's folder for temporary files, so it is named.
     with tempfile.TemporaryDirectory(prefix="kafka-", dir="/tmp") as temporary:
         root = directory or Path(temporary)
         ports = list(ports) or free_ports(count)
-        quorum = free_ports(count)
+        quorum, inner = free_ports(count), free_ports(count)
         voters = ",".join(f"{n}@127.0.0.1:{port}" for n, port in enumerate(quorum, start=1))
         brokers = []
         for n, port in enumerate(ports, start=1):
-            told = advertised[n - 1] if advertised else port
             own = {
                 "node.id": f"{n}",
                 "process.roles": "broker,controller",
                 "controller.quorum.voters": voters,
                 "controller.listener.names": "CONTROLLER",
-                "listeners": f"CLIENT://127.0.0.1:{port},INNER://127.0.0.1:{free_ports(1)[0]},"
+                "listeners": f"CLIENT://127.0.0.1:{port},INNER://127.0.0.1:{inner[n - 1]},"
                 f"CONTROLLER://127.0.0.1:{quorum[n - 1]}",
+                "advertised.listeners": f"CLIENT://127.0.0.1:{port},"
+                f"INNER://127.0.0.1:{inner[n - 1]}",
                 "listener.security.protocol.map": "CLIENT:PLAINTEXT,INNER:PLAINTEXT,"
                 "CONTROLLER:PLAINTEXT",
                 "inter.broker.listener.name": "INNER",
                 "log.dirs": str(root / f"broker-{n}" / "data"),
             }
-            inner = own["listeners"].split(",")[1]
-            own["advertised.listeners"] = f"CLIENT://127.0.0.1:{told},{inner}"
+            if proxied and n == 1:
+                own["listeners"] += f",PROXIED://127.0.0.1:{proxied[0]}"
+                own["advertised.listeners"] += f",PROXIED://127.0.0.1:{proxied[1]}"
+                own["listener.security.protocol.map"] += ",PROXIED:PLAINTEXT"
             common = {
                 "auto.create.topics.enable": "false",
                 "default.replication.factor": f"{min(count, 3)}",
@@ -188,7 +192,8 @@ def running_kafka(
             brokers.append(Broker(root / f"broker-{n}", own | common | dict(properties), port))
         fresh = not (root / "broker-1" / "data").exists()
         if fresh:
-            cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            # With a bit set, so that the tool does not take it for an option: those begin with `-`.
+            cluster_id = urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
             for broker in brokers:
                 broker.format(cluster_id)
         cluster = Cluster(brokers)

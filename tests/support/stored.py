@@ -1,12 +1,13 @@
 """What ClickHouse holds of a platform that has stopped, beside what its log holds.
 
 A process opens one ClickHouse directory in its life, so the look is a process of its own:
-python -m tests.support.stored DATA_DIR
+python -m tests.support.stored DATA_DIR [CLICKHOUSE_URL]
 """
 
 import json
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from clickhouse_connect.driver.client import Client
 
 from connectors.records import WITH_ROWS, row_of
 from sealwax.store.analytics.embedded import EmbeddedClickHouse
+from sealwax.store.analytics.server import ClickHouseServer
 from tests.support.log_view import opened, records
 
 ROOT = Path(__file__).parents[2]
@@ -44,10 +46,10 @@ class Stored(NamedTuple):
         return sum(self.rows.values())
 
 
-def stored(data_dir: Path) -> Stored:
-    """The comparison; the platform must have stopped."""
+def stored(data_dir: Path, *url: str) -> Stored:
+    """The comparison, with a server where there is a URL; the platform must have stopped."""
     run = subprocess.run(
-        [sys.executable, "-m", "tests.support.stored", str(data_dir)],
+        [sys.executable, "-m", "tests.support.stored", str(data_dir), *url],
         capture_output=True,
         text=True,
         timeout=120,
@@ -57,8 +59,12 @@ def stored(data_dir: Path) -> Stored:
     return Stored(**json.loads(run.stdout.splitlines()[-1]))
 
 
-def main(data_dir: Path) -> None:
-    client = EmbeddedClickHouse(data_dir / "clickhouse").client()
+def main(data_dir: Path, url: str = "") -> None:
+    client = (
+        ClickHouseServer(url, timedelta(minutes=1)).client()
+        if url
+        else EmbeddedClickHouse(data_dir / "clickhouse").client()
+    )
     held = [tuple(row) for row in client.query(_PLACES).result_rows]
     with opened(data_dir) as log:
         logged = {
@@ -81,4 +87,4 @@ def _counts(client: Client, query: str) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

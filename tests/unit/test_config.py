@@ -108,6 +108,29 @@ def test_a_bad_value_is_refused_with_its_name_itself_and_the_form(name, text, fo
     assert form in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "clickhouse://u:geheim@host/sealwax",
+        "http://u:geheim@:8123/sealwax",
+        "http://u:geheim@host:high/sealwax",
+        "https://u:geheim@host/a/b",
+        "https://u:geheim@host/a%60b",
+    ],
+)
+def test_a_url_of_clickhouse_that_cannot_be_is_refused_and_not_shown(url):
+    with pytest.raises(ConfigurationError, match="CLICKHOUSE_URL") as refused:
+        load({"CLICKHOUSE_URL": url})
+    assert "geheim" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "http://host", "https://u:p%40@host:8443/events?ca_cert=/etc/ssl/ca.pem"]
+)
+def test_a_url_of_clickhouse_is_taken_as_it_is(url):
+    assert load({"CLICKHOUSE_URL": url}).analytics.url == url
+
+
 def test_an_unknown_variable_is_a_warning_that_names_the_nearest(monkeypatch):
     monkeypatch.setenv("SEALWAX_RETRY_DELAY", "1m")
     settings = load()

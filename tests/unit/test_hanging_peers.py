@@ -339,6 +339,8 @@ from connectors.clickhouse.rows import Line, insert
 from connectors.log.port import Record
 
 class Hanging:
+    database = "sealwax"
+
     def raw_insert(self, *_, **__):
         time.sleep(60)
 
@@ -351,23 +353,29 @@ _REPAIR_HANGS = """
 import time
 from datetime import timedelta
 from connectors.clickhouse.burial import Burial
-from connectors.clickhouse.repair import RepairTimeouts, repair
+from connectors.clickhouse.patience import Patience
+from connectors.clickhouse.ranges import fences_of
+from connectors.clickhouse.repair import repair
 from connectors.log.port import Committed, TopicPartition
 
 class Log:
-    def committed(self, group, tp):
-        return Committed(0, "1")
-    def end_offset(self, tp):
-        return 0
+    def committed_all(self, group, tps):
+        return {tp: Committed(0, "1") for tp in tps}
+    def start_offsets(self, tps):
+        return dict.fromkeys(tps, 0)
+    end_offsets = start_offsets
     def scan(self, tp, start, end):
         return iter(())
 
 class Silent:
+    database = "sealwax"
+
     def query(self, *args, **options):
         time.sleep(60)
 
 log, sources = Log(), [TopicPartition("email.events", 0)]
-repair(log, Silent(), sources, Burial(log, sources), RepairTimeouts(timedelta(9), timedelta(0, 0.3)))
+patience = Patience(timedelta(9), timedelta(0, 0.3))
+repair(log, Silent(), sources, Burial(log, sources), patience, fences_of(log, sources))
 """
 
 

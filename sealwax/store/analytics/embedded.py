@@ -1,29 +1,23 @@
 """ClickHouse in process: chDB, opened through clickhouse-connect by one process alone."""
 
 import ctypes
-import importlib.resources
-import re
 import shutil
 import signal
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 
-from sealwax.store.analytics.socket import RunQuery
+from sealwax.store.analytics.migrations import migrate
+from sealwax.store.analytics.queries import AS_JSON, READ_ONLY
+from sealwax.store.analytics.socket import AnalyticsServer, RunQuery
 
-# Level 2 still lets a call set its own limits; level 1 would refuse that.
-_READ_ONLY = {"readonly": 2}
-_AS_JSON = {
-    "date_time_output_format": "iso",
-    "output_format_json_quote_64bit_integers": 0,
-    "output_format_json_validate_utf8": 1,
-}
+_DATABASE = "sealwax"
 
 # chDB handles these as the server does, and sleeps in them, for minutes by measurement, until a
 # thread that only the server has has written its report. A process that crashed must end.
@@ -36,8 +30,6 @@ _FATAL = (
     signal.SIGSYS,
     signal.SIGTRAP,
 )
-
-_SCHEMA = importlib.resources.files("sealwax.store.analytics") / "schema"
 
 # Bounds the engine's memory; a pool of one thread needs the free-entries limits at 0.
 _CONFIG = """<clickhouse>
@@ -63,7 +55,12 @@ class EmbeddedClickHouse:
     A process makes one of these in its life. Temporary files of the process are kept in the
     directory from then on: the client writes each insert to one, and a kill leaves it behind, with
     all the addresses in it.
+
+    Attributes:
+        in_process: A call of it cannot be interrupted, and a failure is this process's own.
     """
+
+    in_process: ClassVar = True
 
     def __init__(self, directory: Path, query_timeout: timedelta = timedelta(seconds=10)) -> None:
         """Creates the directory and brings its schema up to date.
@@ -82,32 +79,44 @@ class EmbeddedClickHouse:
         self._config.write_text(_CONFIG)
         self._directory = directory
         self._query_timeout_s = ceil(query_timeout.total_seconds())
-        client = self.client()
+        self._client(None, {}).command(f"CREATE DATABASE IF NOT EXISTS {_DATABASE} ENGINE = Atomic")
         # Opened, so no other process is at work here: what lies there was left by a kill.
         shutil.rmtree(inserts)
         inserts.mkdir(mode=0o700)
-        migrate(client)
+        migrate(self.client())
 
     def client(self, settings: Mapping[str, Any] | None = None) -> Client:
         """A client of its own, for one thread."""
+        return self._client(_DATABASE, settings or {})
+
+    def _client(self, database: str | None, settings: Mapping[str, Any]) -> Client:
         client = clickhouse_connect.get_client(
             interface="chdb",  # as a DSN, but any name of a directory is taken as it is
             path=str(self._directory),
             chdb_options={"config-file": str(self._config)},
-            settings=dict(settings or {}),
+            database=database,
+            settings=dict(settings),
         )
         _end_when_it_crashes()
         return client
 
     def runner(self) -> RunQuery:
         """Runs queries that only read, on a client of its own."""
-        client = self.client({**_READ_ONLY, "max_execution_time": self._query_timeout_s})
+        client = self.client({**READ_ONLY, "max_execution_time": self._query_timeout_s})
 
         def run(text: str, params: Mapping[str, Any]) -> bytes:
-            rows = client.raw_query(text, dict(params), fmt="JSONEachRow", settings=_AS_JSON)
+            rows = client.raw_query(text, dict(params), fmt="JSONEachRow", settings=AS_JSON)
             return bytes(rows)
 
         return run
+
+    def answer(self, path: Path) -> Callable[[], None]:
+        """Answers queries on a Unix socket, since no other process can open the directory.
+
+        Returns:
+            What ends it.
+        """
+        return AnalyticsServer(path, self.runner).close
 
 
 def _end_when_it_crashes() -> None:
@@ -115,28 +124,3 @@ def _end_when_it_crashes() -> None:
     libc = ctypes.CDLL(None)
     for number in _FATAL:
         libc.signal(number, int(signal.SIG_DFL))  # signal.signal works in the main thread only
-
-
-def migrate(client: Client) -> None:
-    """Applies the numbered files that are missing, one statement a call.
-
-    DDL is no transaction: each statement bears a second run, and a file counts only when its row
-    in schema_version stands.
-    """
-    client.command("CREATE DATABASE IF NOT EXISTS sealwax ENGINE = Atomic")
-    client.command(
-        "CREATE TABLE IF NOT EXISTS sealwax.schema_version (version UInt32, name String,"
-        " applied_at DateTime DEFAULT now()) ENGINE = MergeTree ORDER BY version"
-    )
-    rows = client.query("SELECT version FROM sealwax.schema_version").result_rows
-    applied = {row[0] for row in rows}
-    for file in sorted(_SCHEMA.iterdir(), key=lambda file: file.name):
-        version = int(file.name.partition("_")[0])
-        if version in applied:
-            continue
-        for statement in re.split(r";\s*\n", file.read_text()):
-            if statement.strip():
-                client.command(statement)
-        client.insert(
-            "sealwax.schema_version", [[version, file.name]], column_names=["version", "name"]
-        )

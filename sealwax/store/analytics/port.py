@@ -13,6 +13,10 @@ class AnalyticsAwayError(SealwaxError):
     """Nobody answers queries now; the text says what to look at."""
 
 
+class QueryError(SealwaxError):
+    """A query was answered by an error."""
+
+
 class Analytics(Protocol):
     """Queries over the events. Every one is about one tenant."""
 

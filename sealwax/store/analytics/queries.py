@@ -11,7 +11,7 @@ from sealwax.store.analytics.port import Queries, Row
 # happens before accept, so older weeks are not read; a day is left for clocks that differ.
 _ROWS_OF_EMAIL = """
 SELECT *
-FROM sealwax.events
+FROM events
 WHERE tenant = {tenant:String}
   AND accepted_at = UUIDv7ToDateTime({email_id:UUID}, 'UTC')
   AND email_id = {email_id:UUID}
@@ -21,17 +21,24 @@ ORDER BY at, _topic, _partition, _offset
 
 _DAILY_STATS = """
 SELECT toString(toDate(hour)) AS date, toString(kind) AS kind, sum(n) AS n
-FROM sealwax.stats_hourly
+FROM stats_hourly
 WHERE tenant = {tenant:String}
   AND hour >= {first:Date} AND hour < {after:Date}
 GROUP BY date, kind
 UNION ALL
 SELECT toString(toDate(at)) AS date, 'in_doubt' AS kind, count() AS n
-FROM sealwax.events
+FROM events
 WHERE tenant = {tenant:String} AND in_doubt
   AND at >= {first:Date} AND at < {after:Date}
 GROUP BY date
 """
+# Level 2 still lets a call set its own limits; level 1 would refuse that.
+READ_ONLY = {"readonly": 2}
+AS_JSON = {
+    "date_time_output_format": "iso",
+    "output_format_json_quote_64bit_integers": 0,
+    "output_format_json_validate_utf8": 1,
+}
 # Outcomes of attempts that may have delivered the mail once more or once less than it says.
 _IN_DOUBT = "in_doubt"
 

@@ -19,8 +19,7 @@ from typing import Any
 import structlog
 from typing_extensions import override
 
-from sealwax.errors import SealwaxError
-from sealwax.store.analytics.port import AnalyticsAwayError, Row
+from sealwax.store.analytics.port import AnalyticsAwayError, QueryError, Row
 from sealwax.store.analytics.queries import TEXTS, QueriedAnalytics
 
 _TIMEOUT = timedelta(seconds=15)
@@ -33,10 +32,6 @@ logger = structlog.get_logger(__name__)
 
 # Query text and bound values -> rows as JSON objects, one a line.
 RunQuery = Callable[[str, Mapping[str, Any]], bytes]
-
-
-class QueryError(SealwaxError):
-    """A query was answered by an error."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS sealwax.events (
+CREATE TABLE IF NOT EXISTS events (
   tenant LowCardinality(String),
   email_id UUID,
   at DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
@@ -56,7 +56,7 @@ CREATE TABLE IF NOT EXISTS sealwax.events (
 TTL toDateTime(at) + INTERVAL 90 DAY DELETE
 SETTINGS ttl_only_drop_parts = 1, min_age_to_force_merge_seconds = 3600, min_age_to_force_merge_on_partition_only = 1, fsync_after_insert = 1, fsync_part_directory = 1;
 
-CREATE TABLE IF NOT EXISTS sealwax.stats_hourly (
+CREATE TABLE IF NOT EXISTS stats_hourly (
   tenant LowCardinality(String),
   hour DateTime('UTC') CODEC(Delta, ZSTD(1)),
   stream Enum8('transactional' = 1, 'marketing' = 2),
@@ -70,10 +70,10 @@ CREATE TABLE IF NOT EXISTS sealwax.stats_hourly (
 TTL hour + INTERVAL 400 DAY DELETE
 SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1;
 
-CREATE TABLE IF NOT EXISTS sealwax.stats_hourly_tmp AS sealwax.stats_hourly;
+CREATE TABLE IF NOT EXISTS stats_hourly_tmp AS stats_hourly;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS sealwax.stats_hourly_mv TO sealwax.stats_hourly AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS stats_hourly_mv TO stats_hourly AS
 SELECT tenant, toStartOfHour(at) AS hour, stream, provider, kind, machine, count() AS n,
   uniqCombined64IfState(12)(email_id, kind IN ('opened', 'clicked')) AS emails,
   quantilesTDigestIfState(0.5, 0.95, 0.99)(elapsed_ms, kind = 'delivered') AS latency
-FROM sealwax.events GROUP BY tenant, hour, stream, provider, kind, machine;
+FROM events GROUP BY tenant, hour, stream, provider, kind, machine;

@@ -18,10 +18,11 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from sealwax import clock
 from sealwax.model.email_id import email_id
 from sealwax.model.timeline import timeline
-from sealwax.store.analytics.embedded import EmbeddedClickHouse, migrate
-from sealwax.store.analytics.port import AnalyticsAwayError
+from sealwax.store.analytics.embedded import EmbeddedClickHouse
+from sealwax.store.analytics.migrations import migrate
+from sealwax.store.analytics.port import AnalyticsAwayError, QueryError
 from sealwax.store.analytics.queries import TEXTS
-from sealwax.store.analytics.socket import AnalyticsServer, QueryError, SocketAnalytics
+from sealwax.store.analytics.socket import AnalyticsServer, SocketAnalytics
 
 # Yesterday at noon: rows older than 90 days are dropped, so a fixed date would not do.
 DAY: date = clock.now().date() - timedelta(days=1)

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from sealwax.store.analytics.port import AnalyticsAwayError
+from sealwax.store.analytics.port import AnalyticsAwayError, QueryError
 from sealwax.store.analytics.socket import (
     AnalyticsServer,
-    QueryError,
     SocketAnalytics,
     SocketQueries,
 )

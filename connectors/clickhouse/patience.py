@@ -1,0 +1,102 @@
+"""How long calls into ClickHouse may take, and what happens while it is away."""
+
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import NamedTuple, Protocol, TypeVar
+
+import structlog
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from sealwax.errors import SealwaxError
+
+_FIRST_WAIT_S = 0.5
+_LONGEST_WAIT_S = 10.0
+
+T = TypeVar("T")
+
+logger = structlog.get_logger(__name__)
+
+
+class StoppedWhileAwayError(SealwaxError):
+    """The process was asked to stop while ClickHouse did not take what it was given."""
+
+
+class Patience(NamedTuple):
+    """What a caller of ClickHouse waits for.
+
+    Attributes:
+        insert: The longest insert; then the process ends. None where the client has a timeout.
+        whole: The longest repair at a start, likewise.
+        stopped_within: Waits so many seconds, and says whether the process was asked to stop. None
+            where nothing is tried again: a failure ends the process.
+    """
+
+    insert: timedelta | None
+    whole: timedelta | None
+    stopped_within: Callable[[float], bool] | None = None
+
+
+class ClickHouse(Protocol):
+    """ClickHouse in this process or on a server."""
+
+    @property
+    def in_process(self) -> bool:
+        """Whether its calls run in this process."""
+        ...
+
+    def client(self) -> Client:
+        """A client for one thread."""
+        ...
+
+
+def patience(
+    clickhouse: ClickHouse,
+    insert: timedelta,
+    whole: timedelta,
+    stopped_within: Callable[[float], bool],
+) -> Patience:
+    """For ClickHouse in this process it ends in time; for a server it has no end."""
+    if clickhouse.in_process:
+        return Patience(insert, whole)
+    return Patience(None, None, stopped_within)
+
+
+def patiently(do: Callable[[], T], patience: Patience) -> T:
+    """What `do` returns; it is called again for as long as ClickHouse fails.
+
+    Whatever the server says is taken for temporary: a user without a right gets it while the rows
+    wait in the log, and each try says what is missing.
+
+    Raises:
+        StoppedWhileAwayError: The process was asked to stop.
+        ClickHouseError: It failed, and nothing is tried again.
+    """
+    wait_s = _FIRST_WAIT_S
+    while True:
+        try:
+            return do()
+        except ClickHouseError as error:
+            if patience.stopped_within is None:
+                raise
+            logger.warning("ClickHouse is away, trying again", in_s=wait_s, error=str(error)[:300])
+            if patience.stopped_within(wait_s):
+                raise StoppedWhileAwayError(str(error)) from error
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+
+def at_start(do: Callable[[], T], patience: Patience) -> T:
+    """`patiently`, before the dataflow runs: a process that is asked to stop ends."""
+    try:
+        return patiently(do, patience)
+    except StoppedWhileAwayError:
+        sys.exit(0)
+
+
+def first_client(clickhouse: ClickHouse, patience: Patience) -> Client:
+    """A client as soon as there can be one; ends the process where there can be none."""
+    try:
+        return at_start(clickhouse.client, patience)
+    except SealwaxError as error:
+        sys.exit(f"sealwax analytics: {error}")

@@ -1,0 +1,214 @@
+"""Brokers that die, networks that stall, offsets and topics that are gone: nothing is skipped."""
+
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from connectors.log.fences import FENCE, Fences
+from sealwax.model import topics
+from tests.support.dispatchers import Dispatcher, dispatchers
+from tests.support.kafka import Cluster, free_ports, namespace, running_kafka
+from tests.support.load import (
+    DOMAINS,
+    SEED,
+    SESSIONS,
+    email,
+    ended_well,
+    received,
+    under_load,
+)
+from tests.support.log_view import opened, partitions, unsettled, use_kafka
+from tests.support.platform import running_platform
+from tests.support.sink import running_sink
+from tests.support.tcp_proxy import running_proxy
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.proof, pytest.mark.timeout(1_200)]
+
+PARTITIONS = 4
+AT_RISK = DOMAINS * SESSIONS
+
+
+def test_a_broker_that_is_killed_and_started_again_loses_and_doubles_nothing(tmp_path, soak):
+    rounds = 5 if soak else 1
+    chance = random.Random(f"{SEED} broker")
+    with running_kafka() as cluster:
+        settings = use_kafka(tmp_path / "data", cluster.bootstrap, "", PARTITIONS)
+        with under_load(tmp_path, settings) as (platform, sink, load):
+            with load.running():
+                for _ in range(rounds):
+                    time.sleep(chance.uniform(0.5, 2.5))
+                    cluster.brokers[0].kill()
+                    time.sleep(chance.uniform(0, 5))
+                    cluster.brokers[0].start()
+                    cluster.brokers[0].wait_until_up()
+                    wait_for_more(lambda: len(load.accepted), 1)
+                time.sleep(1)
+            doubled = ended_well("kill -9 broker", rounds, platform, sink, load)
+    assert doubled <= rounds * AT_RISK
+
+
+def test_one_broker_of_three_dies_and_its_partitions_move(tmp_path, soak):
+    rounds = 5 if soak else 1
+    chance = random.Random(f"{SEED} brokers")
+    with running_kafka(3) as cluster:
+        settings = use_kafka(tmp_path / "data", cluster.bootstrap, "", PARTITIONS)
+        with under_load(tmp_path, settings) as (platform, sink, load):
+            with load.running():
+                for n in range(rounds):
+                    time.sleep(chance.uniform(0.5, 2.5))
+                    broker = cluster.brokers[n % 3]
+                    broker.kill()
+                    wait_for_more(lambda: len(received(sink)), 40)
+                    broker.start()
+                    broker.wait_until_up()
+                    wait_until(lambda: in_sync(cluster), 120, "the broker to catch up")
+                time.sleep(1)
+            doubled = ended_well("one broker of three", rounds, platform, sink, load)
+    assert doubled <= rounds * AT_RISK
+
+
+def wait_for_more(count: Callable[[], int], more: int) -> None:
+    before = count()
+    wait_until(lambda: count() >= before + more, 120, "mail to go on")
+
+
+def in_sync(cluster: Cluster) -> bool:
+    described = cluster.admin().list_topics(timeout=10).topics.values()
+    return all(
+        len(part.isrs) == len(part.replicas)
+        for topic in described
+        for part in topic.partitions.values()
+    )
+
+
+@contextmanager
+def behind_a_proxy(tmp_path):
+    """A platform, and a dispatcher whose every byte to the broker passes a proxy."""
+    target, port = free_ports(2)
+    with running_kafka(proxied=(target, port)) as cluster, running_proxy(port, target) as proxy:
+        settings = use_kafka(tmp_path / "data", cluster.bootstrap, "", PARTITIONS)
+        with under_load(tmp_path, settings) as (platform, sink, load):
+            apart = {**platform.environment, "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{port}"}
+            with dispatchers(tmp_path, apart, 1) as (far,):
+                yield proxy, platform, sink, load, far
+
+
+def test_a_network_that_drops_and_stalls_loses_nothing(tmp_path, soak):
+    rounds = 5 if soak else 1
+    chance = random.Random(f"{SEED} network")
+    with behind_a_proxy(tmp_path) as (proxy, platform, sink, load, _):
+        with load.running():
+            for _ in range(rounds):
+                time.sleep(chance.uniform(0.5, 2))
+                proxy.drop()
+                time.sleep(chance.uniform(0.5, 2))
+                proxy.stall()
+                time.sleep(chance.uniform(1, 5))
+                proxy.go_on()
+        doubled = ended_well("a network that drops and stalls", rounds, platform, sink, load)
+    assert doubled <= rounds * AT_RISK
+
+
+def test_what_a_former_owner_still_appends_is_ignored_by_every_reader(tmp_path):
+    with behind_a_proxy(tmp_path) as (proxy, platform, sink, load, far):
+        with load.running():
+            time.sleep(2)
+            proxy.stall()  # its outcomes are on their way, and its heartbeats too
+            time.sleep(2)
+        wait_until(lambda: set(load.accepted) <= set(received(sink)), 240, "all mail")
+        wait_until(lambda: unsettled(platform.data_dir) == 0, 240, "the others to settle it")
+        far.send(signal.SIGSTOP)
+        proxy.go_on()
+        wait_until(lambda: stale_records(platform.data_dir), 60, "late records in the log")
+        far.send(signal.SIGCONT)
+        wait_until(lambda: far.said("ownership is lost"), 60, "it to find out")
+        stale = stale_records(platform.data_dir)
+        far.kill()
+        doubled = ended_well("a former owner", 1, platform, sink, load)
+    print(f"{stale} records came behind a fence")
+    assert doubled <= AT_RISK
+
+
+def stale_records(data_dir) -> int:
+    """Records that stand behind a fence of a newer owner."""
+    stale = 0
+    with opened(data_dir) as log:
+        for tp in partitions(log, topics.EVENTS, *topics.RETRY):
+            fences = Fences(tp)
+            for record in log.scan(tp, 0, log.end_offset(tp)):
+                is_fence = any(name == FENCE for name, _ in record.headers)
+                stale += not fences.admits(record) and not is_fence
+    return stale
+
+
+@contextmanager
+def at_rest(tmp_path, cluster: Cluster) -> Iterator[tuple[Dispatcher, list[str]]]:
+    """A platform that has sent some mail and has stopped; a dispatcher to start on its topics."""
+    with running_sink(tmp_path / "sink") as sink:
+        settings = {
+            **use_kafka(tmp_path / "data", cluster.bootstrap, namespace(), PARTITIONS),
+            "SEALWAX_SMTP_ROUTES": f"*.sink.test={sink.address}",
+        }
+        with running_platform(tmp_path / "data", settings) as platform:
+            ids = platform.send([email(n) for n in range(40)])
+            wait_until(lambda: set(ids) <= set(received(sink)), 60, "all mail")
+            wait_until(lambda: unsettled(platform.data_dir) == 0, 60, "all outcomes")
+            environment = platform.environment
+        dispatcher = Dispatcher(tmp_path / "data", environment)
+        try:
+            yield dispatcher, ids
+        finally:
+            dispatcher.kill()
+        assert sorted(received(sink)) == sorted(ids)
+        assert set(received(sink).values()) == {1}
+
+
+def test_offsets_that_the_cluster_has_forgotten_send_nothing_twice(tmp_path):
+    forgetful = {"offsets.retention.minutes": "1", "offsets.retention.check.interval.ms": "1000"}
+    with running_kafka(properties=forgetful) as cluster, at_rest(tmp_path, cluster) as (one, _):
+
+        def forgotten() -> bool:
+            with opened(one.data_dir) as log:
+                tps = partitions(log, *topics.READY)
+                return not any(log.committed_all("dispatch", tps).values())
+
+        wait_until(forgotten, 150, "the offsets to be forgotten")
+        one.start()
+        one.wait_until_ready()
+        time.sleep(3)
+        assert unsettled(one.data_dir) == 0
+        assert one.stop() == 0
+
+
+def test_a_topic_that_was_made_anew_is_not_read(tmp_path, kafka):
+    with at_rest(tmp_path, kafka) as (one, _):
+        topic, admin = topics.EVENTS, kafka.admin()
+        with opened(one.data_dir) as log:
+            name = log.settings.namespace + topic  # type: ignore[attr-defined] # it is Kafka's
+        admin.delete_topics([name])[name].result(20)
+        wait_until(lambda: name not in admin.list_topics(timeout=10).topics, 30, "its end")
+        one.start()
+        one.wait_until_ready()
+        wait_until(lambda: one.said("deleted and made again") >= PARTITIONS, 30, "the alert")
+        assert one.stop() == 0
+
+
+def test_records_that_were_deleted_before_they_were_read_are_not_skipped(tmp_path, kafka):
+    with at_rest(tmp_path, kafka) as (one, _):
+        with opened(one.data_dir) as log:
+            (tp, *_) = partitions(log, topics.READY[0])
+            end = log.end_offset(tp)
+            log.delete_before(tp, end)
+            # As when a retention of the cluster's own was quicker than dispatch.
+            committed = log.committed("dispatch", tp)
+            assert committed
+            log.commit("dispatch", {tp: committed._replace(offset=end - 1)})
+        one.start()
+        one.wait_until_ready()
+        wait_until(lambda: one.said("were deleted before they were read"), 30, "the alert")
+        assert one.stop() == 0

@@ -1,0 +1,73 @@
+"""Further dispatch processes beside a platform, each with a data directory of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.platform import ROOT
+from tests.support.waiting import wait_until
+
+
+class Dispatcher:
+    """`python -m bytewax.run flows.dispatch` as a machine of its own would run it."""
+
+    def __init__(self, data_dir: Path, environment: Mapping[str, str]) -> None:
+        self.data_dir = data_dir
+        data_dir.mkdir(parents=True, exist_ok=True)
+        self.output = data_dir.parent / f"{data_dir.name}.log"
+        self._environment = {**environment, "SEALWAX_DATA_DIR": str(data_dir)}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it without waiting."""
+        with self.output.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "bytewax.run", "flows.dispatch"],
+                env=self._environment, stdout=output, stderr=output, cwd=ROOT,
+            )  # fmt: skip
+
+    def is_ready(self) -> bool:
+        return (self.data_dir / "run" / "dispatch.ready").exists()
+
+    def wait_until_ready(self) -> None:
+        wait_until(self.is_ready, 90, f"the dispatcher to be ready; see {self.output}")
+
+    def said(self, text: str) -> int:
+        """How often it said so."""
+        return self.output.read_text(errors="replace").count(text)
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process
+        os.kill(self._process.pid, number)
+
+    def stop(self) -> int:
+        """SIGTERM; its exit status."""
+        assert self._process
+        self._process.terminate()
+        return self._process.wait(120)
+
+    def kill(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+@contextmanager
+def dispatchers(
+    folder: Path, environment: Mapping[str, str], count: int
+) -> Iterator[list[Dispatcher]]:
+    """So many, started and ready; killed at the end."""
+    made = [Dispatcher(folder / f"dispatch-{n}", environment) for n in range(count)]
+    try:
+        for one in made:
+            one.start()
+        for one in made:
+            one.wait_until_ready()
+        yield made
+    finally:
+        for one in made:
+            one.kill()
