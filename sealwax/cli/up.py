@@ -78,6 +78,10 @@ def run(
         preflight.check_port(settings.http)
         if settings.metrics is not None:
             metrics = Address(*settings.metrics)
+            if metrics == settings.http:
+                raise ConfigurationError(
+                    f"SEALWAX_METRICS and SEALWAX_HTTP are both {metrics}: set another one"
+                )
             preflight.check_port(metrics, "the metrics'", "SEALWAX_METRICS")
         preflight.check_log(settings.log)
         with closing(open_store(settings.relational)) as store:

@@ -15,15 +15,17 @@ from sealwax.errors import ConfigurationError
 from sealwax.model.topics import OWNERSHIP
 
 _POLL_S = 0.1
-_JOINS_IN = timedelta(seconds=5)
+_JOINS_IN = timedelta(seconds=10)
+_LEAVES_IN = timedelta(seconds=2)
 # While the work lasts, others wait: this member does not answer when it is asked for partitions.
 _MOST_MS = 24 * 3_600_000
+_LEAST_SESSION_MS = 6_000  # a broker takes no shorter one by default
 
 
 class _SoleMember:
     """A member of a flow's group that has all its partitions, and keeps them until it is closed."""
 
-    def __init__(self, log: KafkaLog, flow: str) -> None:
+    def __init__(self, log: KafkaLog, flow: str, session: timedelta) -> None:
         self._wanted = set(range(log.partitions(OWNERSHIP)))
         self._owned: set[int] = set()
         self._has_all = False
@@ -32,6 +34,7 @@ class _SoleMember:
             **log.settings.common(),
             "group.id": f"{log.settings.namespace}{flow}{MEMBERS}",
             "client.id": f"sealwax-{flow}-command",
+            "session.timeout.ms": max(_LEAST_SESSION_MS, session // timedelta(milliseconds=1)),
             "max.poll.interval.ms": _MOST_MS,
             # As the flow's own: a group has one.
             "partition.assignment.strategy": "cooperative-sticky",
@@ -55,6 +58,7 @@ class _SoleMember:
         return self._has_all
 
     def close(self) -> None:
+        """Leaves the group."""
         self._released.set()
         self._thread.join()
         self._consumer.close()
@@ -92,18 +96,24 @@ def alone(log: KafkaLog, flow: str, session: timedelta) -> Iterator[None]:
         ConfigurationError: Some run; says where.
         LogAwayError: Kafka does not answer.
     """
-    member = _SoleMember(log, flow)
+    # A process that runs is not asked for its partitions: it would start anew for that.
+    deadline = clock.monotonic() + (session + _LEAVES_IN).total_seconds()
+    pause = threading.Event()
+    while others := log.members(flow):
+        if clock.monotonic() > deadline:
+            raise _runs_elsewhere(flow, others)
+        pause.wait(_POLL_S)
+    member = _SoleMember(log, flow, session)
     try:
-        if not member.has_all_within(session + _JOINS_IN):
-            others = [one for one in log.members(flow) if one.numbers]
-            raise ConfigurationError(
-                f"{flow} runs elsewhere on this Kafka cluster{_where(others)}: stop it there first"
-            )
+        if not member.has_all_within(_JOINS_IN):
+            raise _runs_elsewhere(flow, log.members(flow))
         yield
     finally:
         member.close()
 
 
-def _where(members: list[Member]) -> str:
+def _runs_elsewhere(flow: str, members: list[Member]) -> ConfigurationError:
     named = [f"at {member.address} ({member.instance or 'a command'})" for member in members]
-    return f", {', '.join(named)}" if named else ""
+    return ConfigurationError(
+        f"{flow} runs elsewhere on this Kafka cluster, {', '.join(named)}: stop it there first"
+    )
