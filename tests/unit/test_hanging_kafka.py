@@ -77,7 +77,7 @@ def test_requests_to_a_broker_that_hangs_are_told_that_nothing_was_stored(hangin
         with hanging_kafka.hangs(), ends_within(20):
             answer = asyncio.run(ask(log))
         assert isinstance(answer, LogAwayError)
-        assert problem_of(answer).type is LOG_AWAY
+        assert problem_of(answer).problem.type == f"/problems/{LOG_AWAY.slug}"
 
 
 def test_flows_wait_for_a_broker_that_hangs_and_nothing_is_lost(hanging_kafka):
