@@ -9,8 +9,9 @@ from typing import Any
 import structlog
 
 from sealwax import telemetry
+from sealwax.config.setting import PREFIX, Setting
 from sealwax.config.settings import Settings
-from sealwax.config.table import PREFIX, SETTINGS, Setting
+from sealwax.config.table import SETTINGS
 from sealwax.errors import ConfigurationError, SealwaxError
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})

@@ -1,6 +1,7 @@
 """docs/settings.md, made from the table: `make docs` writes it, a test holds it to be current."""
 
-from sealwax.config.table import SETTINGS, Setting
+from sealwax.config.setting import Setting
+from sealwax.config.table import SETTINGS
 
 _HEAD = """\
 # Settings

@@ -12,6 +12,10 @@ from sealwax.errors import LogAwayError
 
 K = TypeVar("K")
 _AGAIN_AFTER_S = 0.1
+# The client library aborts the process where an operation ends by its own timeout and the request
+# that it waited for fails after that (librdkafka issue 4605). So the wait ends here, and the
+# operation goes on until `socket.timeout.ms` ends its request.
+_OPERATION_S = 3_600.0
 # A leader or a coordinator moves, or has just been named. The client says so of few of them.
 _PASSING = frozenset({
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -41,13 +45,17 @@ class Asking:
         self._pause = threading.Event()
 
     def ask(
-        self, request: Callable[[float], Mapping[K, Future[Any]]], *allowed: int
+        self,
+        request: Callable[[float], Mapping[K, Future[Any]]],
+        *allowed: int,
+        check: Callable[[Any], None] = lambda _answer: None,
     ) -> dict[K, Any]:
         """The answers by what they are about.
 
         Args:
-            request: Takes the timeout in seconds, and makes the futures of the admin client.
+            request: Takes a timeout in seconds, and makes the futures of the admin client.
             allowed: Codes of errors that are an answer too; it is None.
+            check: Raises KafkaException for an answer with an error in it.
 
         Raises:
             LogAwayError: An error that does not pass, or did not in time.
@@ -56,9 +64,10 @@ class Asking:
         while True:
             left_s = max(1.0, deadline - clock.monotonic())
             answers, passing = {}, None
-            for key, future in request(left_s).items():
+            for key, future in request(_OPERATION_S).items():
                 try:
-                    answers[key] = future.result(left_s + 1)
+                    answers[key] = future.result(left_s)
+                    check(answers[key])
                 except KafkaException as error:
                     reason: KafkaError = error.args[0]
                     if reason.code() in allowed:

@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import AdminClient
 
 from connectors.log.kafka.asking import Asking
 from connectors.log.kafka.settings import KafkaSettings
 from connectors.log.port import Committed, TopicPartition
-from sealwax.errors import LogAwayError
 
 _MOST_METADATA = 3_000  # a broker takes 4,096 bytes by default
 MEMBERS = "-members"
@@ -53,14 +52,12 @@ class Groups:
             for tp, at in positions.items()
         ]
         request = [ConsumerGroupTopicPartitions(self._namespace + group, places)]
-        (done,) = self._asking.ask(
+        self._asking.ask(
             lambda seconds: self._admin.alter_consumer_group_offsets(
                 request, request_timeout=seconds
-            )
-        ).values()
-        for place in done.topic_partitions:
-            if place.error is not None:
-                raise LogAwayError(f"the offsets of {group} were not committed: {place.error}")
+            ),
+            check=_check_places,
+        )
 
     def committed(
         self, group: str, tps: Sequence[TopicPartition]
@@ -73,12 +70,11 @@ class Groups:
         (answer,) = self._asking.ask(
             lambda seconds: self._admin.list_consumer_group_offsets(
                 request, request_timeout=seconds, require_stable=True
-            )
+            ),
+            check=_check_places,
         ).values()
         found: dict[TopicPartition, Committed | None] = dict.fromkeys(tps)
         for place in answer.topic_partitions:
-            if place.error is not None:
-                raise LogAwayError(f"the offsets of {group} are not known: {place.error}")
             if place.offset >= 0:
                 tp = TopicPartition(place.topic.removeprefix(self._namespace), place.partition)
                 found[tp] = Committed(place.offset, place.metadata or "")
@@ -114,3 +110,10 @@ class Groups:
             for name in names
             if name.startswith(self._namespace) and not name.endswith(MEMBERS)
         ]
+
+
+def _check_places(answer: ConsumerGroupTopicPartitions) -> None:
+    """A coordinator that moves or loads says so for each partition."""
+    for place in answer.topic_partitions or ():
+        if place.error is not None:
+            raise KafkaException(place.error)

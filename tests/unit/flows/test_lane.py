@@ -287,8 +287,8 @@ def test_what_waits_is_known_by_stream_and_by_what_it_waits_for():
     )
     assert len(sent) == 2
     assert waiting_in(bench.lanes) == ({"transactional": 2, "marketing": 3}, {"transactional": 1})
-    bench.after(10_000)  # all are moved to delay topics, but those in sessions
-    assert waiting_in(bench.lanes) == ({}, {})
+    bench.after(10_000)  # the others are in sessions, or moved to delay topics
+    assert waiting_in(bench.lanes) == ({"transactional": 1}, {})
 
 
 def test_a_lane_that_is_let_go_of_is_counted_no_more():
