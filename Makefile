@@ -91,12 +91,14 @@ audit: build $(TOOLS)/bin/cargo-deny ## Licences, sources and bans of what we de
 	$(TOOLS)/bin/cargo-deny --locked check bans licenses sources
 	$(BIN)/pip check
 
-bench: build ## Figures, printed with machine and method
+bench: build $(KAFKA) ## Figures, printed with machine and method
 	@$(BIN)/python -m bench.run $(ARGS)
 	@$(BIN)/python -m bench.restart
 	@$(BIN)/python bench/accept.py
 	@$(BIN)/python bench/smtp.py
 	@$(BIN)/python bench/log.py
+	@$(BIN)/python -m bench.services
+	@$(BIN)/python -m bench.limits
 
 fmt: build ## Format all code
 	$(BIN)/ruff check --fix-only --quiet .

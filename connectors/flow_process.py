@@ -58,6 +58,8 @@ class FlowProcess:
         data_dir: Path,
         log: LogSettings | KafkaSettings,
         session: timedelta = timedelta(seconds=10),
+        *,
+        alone: bool = False,
     ) -> None:
         """Exits with status 1 and one sentence where the flow may not start here.
 
@@ -66,6 +68,7 @@ class FlowProcess:
             data_dir: The data directory, of which the flow has one process.
             log: The log. On Kafka other processes of the flow may share its partitions.
             session: How long they wait for one that is silent.
+            alone: Whether one process has all partitions, and others only wait to take its place.
         """
         self.name = name
         # On Kafka: by partition number, who this process is to readers of what it appends.
@@ -97,7 +100,7 @@ class FlowProcess:
             self._files.mark_stopped(name)  # of a killed process of the same pid: 1 in containers
             self.log: Log = open_log(log)
             if isinstance(log, KafkaSettings):
-                self._share(log, session)
+                self._share(log, session, alone=alone)
             else:
                 self.log.create_topics(topics.ALL)
             events = [TopicPartition(topics.EVENTS, number) for number in self.numbers]
@@ -113,7 +116,7 @@ class FlowProcess:
         self._watchdog.start()
         atexit.register(self._close)
 
-    def _share(self, settings: KafkaSettings, session: timedelta) -> None:
+    def _share(self, settings: KafkaSettings, session: timedelta, *, alone: bool) -> None:
         """Takes the partition numbers that the flow's group gives this process; waits for some."""
         # Imported when asked for: the client library takes a tenth of a second.
         from connectors.log.kafka.membership import MemberSettings, Membership  # noqa: PLC0415
@@ -123,7 +126,7 @@ class FlowProcess:
         membership = Membership(
             self.log,
             settings,
-            MemberSettings(self.name, self._files.instance(self.name), session),
+            MemberSettings(self.name, self._files.instance(self.name), session, alone),
             on_changed=self._start_anew,
             on_lost=self._begin_again,
         )

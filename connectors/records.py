@@ -35,6 +35,19 @@ def partition_of(key: bytes, partitions: int) -> int:
     return crc32(key) % partitions
 
 
+def ready_key(delivery: Delivery, large: Mapping[str, int]) -> bytes:
+    """The key of a ready record: the domain, of a large one with a number made of the recipient.
+
+    Args:
+        delivery: The message.
+        large: How many keys a domain has, where it has more than one.
+    """
+    keys = large.get(delivery.rcpt_domain)
+    if keys is None:
+        return delivery.rcpt_domain.encode()
+    return f"{delivery.rcpt_domain}#{crc32(delivery.rcpt.encode()) % keys}".encode()
+
+
 def iso(at_ms: int) -> str:
     """A time as rows hold it. ClickHouse reads a JSON integer as seconds, so it is text."""
     stamp = datetime.fromtimestamp(at_ms // 1000, tz=UTC)

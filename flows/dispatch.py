@@ -25,11 +25,12 @@ from connectors.metrics import FlowMetrics, serve_metrics
 from connectors.smtp.bridge import SmtpBridge, Timers
 from connectors.smtp.io import DecisionsSink, RepliesSource
 from connectors.smtp.leases import Leases
-from flows.operators.lane import Lane, LanePorts, waiting_in
+from flows.operators.lane import SITE, Lane, LanePorts, waiting_in
 from flows.operators.read import ReadDeliveries
 from sealwax import clock, config
 from sealwax.model import topics
 from sealwax.smtp.engine import SmtpEngine
+from sealwax.store.limits import open_limits
 
 NAME = "dispatch"
 spec, NOT_HELD = specs.dispatch, specs.NOT_HELD
@@ -90,6 +91,10 @@ def flow() -> Dataflow:
     leases = Leases(settling, writer, uuid4().hex)
     bridge = SmtpBridge(writer, settings.routes, leases)
     timers = Timers()
+    shared = open_limits(
+        settings.redis, lambda name, at_ms: timers.wake(at_ms, name.removeprefix(SITE))
+    )
+    process.on_close(shared.close)
     engine = SmtpEngine(
         settings.smtp,
         on_result=bridge.on_result,
@@ -105,6 +110,7 @@ def flow() -> Dataflow:
         draw=random.SystemRandom().random,
         wake=timers.wake,
         stalled=bridge.stalled,
+        shared=shared,
     )
     if settings.metrics is not None:
         metrics = FlowMetrics(settling, lambda: waiting_in(lanes.lanes))

@@ -85,6 +85,7 @@ def render_ports(settings: Settings, store: Store, log: Log) -> RenderPorts:
         give_up_after_ms=settings.give_up_after_ms,
         partitions=log.partitions,
         now_ms=clock.now_ms,
+        large_domains=settings.large_domains,
     )
 
 

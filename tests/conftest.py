@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.kafka import Cluster, running_kafka
+from tests.support.valkey import Valkey, running_valkey
 
 
 def pytest_configure() -> None:
@@ -33,3 +34,10 @@ def kafka() -> Iterator[Cluster]:
     """One Kafka broker for the whole run; each test has topics and groups of its own names."""
     with running_kafka() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """One Valkey server for the whole run, for tests that leave it running; each has its prefix."""
+    with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server

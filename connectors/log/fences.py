@@ -74,10 +74,14 @@ class Fences:
                     self._passed.append((record.offset, fence))
                 self._raise(fence)
                 return False
+        return not self.is_late(record)
+
+    def is_late(self, record: Record) -> bool:
+        """Whether a record was appended behind the fence of a newer owner."""
         if not self._newest:
-            return True
+            return False
         writer = _named(record, WRITER)
-        return writer is None or writer.incarnation >= self._newest.get(writer[:2], 0)
+        return writer is not None and writer.incarnation < self._newest.get(writer[:2], 0)
 
     def before(self, offset: int) -> tuple[Writer, ...]:
         """The newest fences below an offset, which is not below that of the last call."""

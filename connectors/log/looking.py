@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from connectors.log.flow_spec import FlowSpec, is_read_back_group
 from connectors.log.lost import lives_of, why_stopped
 from connectors.log.port import Committed, Log, TopicPartition
 from connectors.log.settle import Stand, decode_stand
-from connectors.log.settling import FlowSpec, is_read_back_group
 from connectors.smtp.leases import lease_of
 from sealwax.errors import UnreadableRecordError
 from sealwax.model import topics

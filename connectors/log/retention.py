@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from connectors.log.flow_spec import read_back_group
 from connectors.log.port import Log, TopicPartition
-from connectors.log.settling import read_back_group
 from sealwax import clock
 
 # Nothing is urgent while there is room: whole segments go, and a segment is worth minutes.

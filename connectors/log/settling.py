@@ -2,20 +2,21 @@
 
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
 import structlog
 
 from connectors.log.fences import Fences, Writer, fence_entry
+from connectors.log.flow_spec import FlowSpec, read_back_group
 from connectors.log.lost import lives_of, why_stopped
 from connectors.log.port import Committed, Entry, Log, TopicPartition
 from connectors.log.settle import Settler, Stand, decode_stand, source_of
 from connectors.log.suspects import Suspects
 from sealwax import clock
-from sealwax.errors import UnreadableRecordError
+from sealwax.errors import LogAwayError, UnreadableRecordError
 from sealwax.model.delivery import Position
 
 # Of one source record: the outcomes that are durable already, as (output topic, recipient index).
@@ -27,44 +28,8 @@ _MAX_MARKS_BEHIND = 1_000
 # A cluster forgets the offsets of a group without members some time after its last commit.
 _RENEW_EVERY_S = 600.0
 _NO_WRITERS: Mapping[int, Writer] = MappingProxyType({})
-_READ_BACK = ".readback."
 
 logger = structlog.get_logger(__name__)
-
-
-def read_back_group(flow: str, number: int) -> str:
-    """The group whose positions say how far back a start of the flow reads its outputs.
-
-    Of its source partitions of one number, since processes own numbers.
-    """
-    return f"{flow}{_READ_BACK}{number}"
-
-
-def is_read_back_group(group: str) -> bool:
-    """Whether a group is one of those, and no flow."""
-    return _READ_BACK in group
-
-
-@dataclass(frozen=True, slots=True)
-class FlowSpec:
-    """What a flow reads and where its outcomes go.
-
-    Attributes:
-        name: Its group in the log.
-        shares: Source topics, with the part of the process's reading window that each one gets.
-        outputs: Partition number -> the output partitions in which outcomes of records of that
-            number can stand, in a fixed order (a change makes old marks unreadable).
-        hold_ms: Delay topics: how long a record stays in one, counted from its stamp.
-        window_records: Records that the process holds unsettled at most.
-        window_bytes: Bytes of values that it holds unsettled at most.
-    """
-
-    name: str
-    shares: Mapping[str, int]
-    outputs: Callable[[int], Sequence[TopicPartition]]
-    hold_ms: Mapping[str, int] = field(default_factory=dict)
-    window_records: int = 50_000
-    window_bytes: int = 256 * 1024 * 1024
 
 
 class Floor(NamedTuple):
@@ -180,6 +145,8 @@ class Settling:
                 for settler in self._settlers.values():
                     settler.forget_commit()
                 self._renewed_at = clock.monotonic()
+        except LogAwayError as error:
+            logger.warning("no marks were set, tried again", error=str(error))
         except Exception:
             logger.exception("no marks were set, tried again")
         self._try_commit(durable=False)
@@ -330,6 +297,8 @@ class Settling:
     def _try_commit(self, *, durable: bool) -> None:
         try:
             self._commit(durable=durable)
+        except LogAwayError as error:
+            logger.warning("commit failed, tried again", error=str(error))
         except Exception:
             # The log is away or full: settled offsets stay in memory and go with a later round.
             logger.exception("commit failed, tried again")

@@ -143,7 +143,7 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
         A stamp in the future was made before the clock was set back, or follows one that was. Such
         a record waits from when it was read: else all retries would wait for the clock to catch up.
         """
-        if not self._hold_ms or may_be_fence(record):
+        if not self._hold_ms or may_be_fence(record) or self._settler.fences.is_late(record):
             return False
         if record.stamp_ms > now_ms:
             return (clock.monotonic() - self._read_at) * 1000 < self._hold_ms

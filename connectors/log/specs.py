@@ -1,7 +1,7 @@
 """What render and dispatch read of the log, and where their outcomes go."""
 
+from connectors.log.flow_spec import FlowSpec
 from connectors.log.port import Log, TopicPartition
-from connectors.log.settling import FlowSpec
 from sealwax.model import topics
 
 # A ready topic gets as much of the reading window as all delay topics of its stream together.

@@ -17,13 +17,16 @@ from connectors.smtp.items import Attempted, Decision, Fact, Postpone, Queued, S
 from flows.operators.waiting import Waiting, WaitingQueue
 from sealwax.model.event import Cause, Kind, Wait
 from sealwax.policy.delay import IN_MEMORY_MS
-from sealwax.policy.lane import LaneSettings, grant
+from sealwax.policy.lane import LaneSettings
 from sealwax.policy.parking import next_slot, per_minute, slot_room, slot_start_ms
 from sealwax.policy.retry import Bounce, Expire, Retry, RetrySettings, Tried, fate_of
+from sealwax.store.limits import InProcessLimits, Limits, Permits, RateLimit
 
 # A lane with nothing to remember is let go of after this.
 _IDLE_MS = 600_000
 _NEVER = float("inf")
+# Before a site in the name of its limits.
+SITE = "site:"
 _RULE = {Cause.RATE: "rate", Cause.CONNECTIONS: "connections"}
 
 
@@ -54,6 +57,8 @@ class LanePorts:
         wake: Asks for a Tick of a site at a monotonic time in milliseconds.
         stalled: Whether nothing moves in the whole process (own network, log away): then nobody
             is moved to a delay topic for having waited.
+        shared: Keeps the sites' limits, for all lanes that a site has in whatever process; those of
+            a site are named `site:` and its name.
         lanes: Those of the process that remember something, for `waiting_in`.
     """
 
@@ -65,6 +70,7 @@ class LanePorts:
     draw: Callable[[], float]
     wake: Callable[[float, str], None]
     stalled: Callable[[], bool]
+    shared: Limits = field(default_factory=InProcessLimits)
     lanes: set["Lane"] = field(default_factory=set)
 
 
@@ -77,7 +83,8 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         self._settings = LaneSettings()
         self._queue = WaitingQueue()
         self._open_sessions = 0
-        self._horizon_ms = -_NEVER
+        self._permits: Permits | None = None
+        self._rate: RateLimit | None = None
         self._blocked_by = Cause.QUEUE
         self._tick_at_ms = _NEVER
         self._active_at_ms = 0.0
@@ -102,7 +109,7 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         for waiting in self._queue.take_due(now_ms):
             self._place(waiting, now_ms, decisions)
         again_at_ms = self._send(now_ms, mono_ms, decisions)
-        self._park(now_ms, decisions)
+        self._park(now_ms, mono_ms, decisions)
         if decisions:
             self._active_at_ms = mono_ms
         return decisions, self._plan(again_at_ms, now_ms, mono_ms)
@@ -121,6 +128,10 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
             self._site = queued.site
             self._ports.lanes.add(self)
             self._settings = self._ports.limits(queued.site)
+            name = f"{SITE}{queued.site}"
+            self._permits = self._ports.shared.permits(name, self._settings.connections)
+            if self._settings.rate is not None:
+                self._rate = self._ports.shared.rate(name, self._settings.rate)
         self._place(Waiting(queued, now_ms), now_ms, decisions)
 
     def _place(self, waiting: Waiting, now_ms: int, decisions: list[Decision]) -> None:
@@ -138,6 +149,8 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
 
     def _judge(self, fact: Attempted, now_ms: int, decisions: list[Decision]) -> None:
         self._open_sessions -= 1
+        if self._permits is not None:
+            self._permits.give_back(1)
         self._ended_ms.append(self._waiting_ms)
         if fact.result.accepted:
             return
@@ -158,25 +171,24 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
                 decisions.append(Verdict(Kind.DEFERRED, fact, not_before_ms))
 
     def _send(self, now_ms: int, mono_ms: float, decisions: list[Decision]) -> float | None:
-        granted = grant(
-            self._settings,
-            waiting=self._queue.ready,
-            open_sessions=self._open_sessions,
-            horizon_ms=self._horizon_ms,
-            now_ms=mono_ms,
-        )
-        self._horizon_ms = granted.horizon_ms
-        for _ in range(granted.messages):
+        if self._permits is None:
+            return None  # it has seen no message yet
+        # A slot of the rate is booked only with a session.
+        messages, again_at_ms = self._permits.room(self._queue.ready, mono_ms), None
+        if self._rate is not None and messages:
+            messages, again_at_ms = self._rate.take(messages, mono_ms)
+        self._permits.take(messages)
+        self._open_sessions += messages
+        for _ in range(messages):
             waiting = self._queue.pop()
             queued = waiting.queued
             waits = self._waits(waiting, now_ms)
             attempt = queued.delivery.attempt + 1
             decisions.append(Send(queued, attempt, waits, now_ms, self._settings.named()))
-        self._open_sessions += granted.messages
-        self._blocked_by = granted.blocked_by
-        return granted.again_at_ms
+        self._blocked_by = Cause.CONNECTIONS if again_at_ms is None else Cause.RATE
+        return again_at_ms
 
-    def _park(self, now_ms: int, decisions: list[Decision]) -> None:
+    def _park(self, now_ms: int, mono_ms: float, decisions: list[Decision]) -> None:
         """Moves to a delay topic what has waited for the lane's limits for too long."""
         parked_from_ms = self._waiting_ms - self._settings.max_waiting_ms
         oldest_ms = self._queue.oldest_ready_ms
@@ -191,6 +203,8 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
             not_before_ms = slot_start_ms(minute, self._ports.draw())
             decisions.append(self._postpone(self._queue.pop_oldest(), now_ms, not_before_ms))
             oldest_ms = self._queue.oldest_ready_ms
+        if self._permits is not None and not self._queue.ready:
+            self._permits.room(0, mono_ms)  # nobody waits for one any more
 
     def _postpone(self, waiting: Waiting, now_ms: int, not_before_ms: int) -> Postpone:
         return Postpone(waiting.queued, self._waits(waiting, now_ms), now_ms, not_before_ms)
@@ -206,7 +220,7 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
             *delivery.waits,
             Wait(Cause.RETRY, "retry.delays", due_ms - since_ms),
             Wait(Cause.QUEUE, "", ready_ms - due_ms),
-            Wait(cause, f"site:{self._site}.{_RULE.get(cause, cause)}", now_ms - ready_ms),
+            Wait(cause, f"{SITE}{self._site}.{_RULE.get(cause, cause)}", now_ms - ready_ms),
         )
 
     def _plan(self, again_at_ms: float | None, now_ms: int, mono_ms: float) -> bool:

@@ -1,7 +1,7 @@
 """Rendering: requests in, one signed message per recipient out, a batch at a time."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import orjson
 
@@ -16,6 +16,7 @@ from connectors.records import (
     iso,
     message_header,
     partition_of,
+    ready_key,
     wait_columns,
 )
 from flows.operators.intake import Intake, RejectedError, Request
@@ -46,6 +47,7 @@ class RenderPorts:
         give_up_after_ms: Stream -> how long its mail is tried.
         partitions: Topic -> number of partitions.
         now_ms: The wall clock.
+        large_domains: How many keys a domain's ready records have, where it is more than one.
     """
 
     intake: Intake
@@ -55,6 +57,7 @@ class RenderPorts:
     give_up_after_ms: Callable[[Stream], int]
     partitions: Callable[[str], int]
     now_ms: Callable[[], int]
+    large_domains: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -213,9 +216,10 @@ class RenderRequests:
             headers = (("src", source_header(request.source, index)),)
             key = delivery.rcpt_domain.encode()
             if (topic, index) not in done:
-                partition = partition_of(key, self._ports.partitions(topic))
+                ready_by = ready_key(delivery, self._ports.large_domains)
+                partition = partition_of(ready_by, self._ports.partitions(topic))
                 named = (*headers, message_header(delivery))
-                entries.append((topic, Entry(partition, key, value, named)))
+                entries.append((topic, Entry(partition, ready_by, value, named)))
             if (EVENTS, index) not in done:
                 facts = {"rcpts": len(deliveries), **waited}
                 row = event_row(Kind.RENDERED, delivery, at_ms=now_ms, facts=facts)

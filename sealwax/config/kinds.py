@@ -27,6 +27,9 @@ _RATE_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000}
 _BURST_MS = 100
 _DATABASE = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]{0,62})?/?", re.ASCII)
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,40}", re.ASCII)
+# As many partitions as a topic can have.
+_MOST_KEYS = 500
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}", re.ASCII)
 
 
@@ -192,6 +195,42 @@ def _namespace(text: str) -> str:
     return text
 
 
+def _large_domains(text: str) -> dict[str, int]:
+    spread = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        domain, equals, count = part.rpartition("=")
+        if not (equals and count.isascii() and count.isdecimal()):
+            raise ValueError
+        spread[_domain(domain)] = _within(int(count), 2, _MOST_KEYS)
+    return spread
+
+
+def _domain(text: str) -> str:
+    """As recipients have it: an A-label in lower case."""
+    if not _HOST.fullmatch(text) or "." not in text:
+        raise ValueError
+    return text.lower()
+
+
+def _redis_url(text: str) -> str:
+    if not text:
+        return text
+    # Imported when it is needed: commands over HTTP do without.
+    from redis import ConnectionPool  # noqa: PLC0415
+
+    try:
+        ConnectionPool.from_url(text).make_connection()  # connects to nothing yet
+    except (TypeError, ValueError):
+        raise ValueError from None  # the text may hold a part of the password
+    return text
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError
+    return text
+
+
 def _file(text: str) -> Path | None:
     return Path(text).expanduser().absolute() if text else None
 
@@ -209,5 +248,10 @@ ROUTES = Kind(
     Routes.parse,
 )
 SWITCH = Kind("on or off", _switch)
+LARGE_DOMAINS = Kind(
+    f"domain=2 to {_MOST_KEYS} with commas, such as example.com=8,example.net=4", _large_domains
+)
+REDIS_URL = Kind("redis://, rediss:// or unix://, such as redis://localhost:6379/0", _redis_url)
+NAME = Kind("1 to 64 letters, digits, dots, hyphens and underscores", _name)
 TEXT = Kind("text", str)
 CLICKHOUSE_URL = Kind("http or https://user:password@host:8123/database", _clickhouse_url)

@@ -1,4 +1,4 @@
-"""What a setting is."""
+"""One setting, as the table declares it."""
 
 from dataclasses import dataclass
 

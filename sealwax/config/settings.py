@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,11 +14,13 @@ from sealwax.config.properties import read_properties
 from sealwax.model.topics import Stream
 from sealwax.policy.lane import LaneSettings
 from sealwax.policy.retry import RetrySettings
+from sealwax.policy.sharing import UNUSED_MS
 from sealwax.smtp.route import Routes
 from sealwax.smtp.settings import SmtpSettings
 from sealwax.store.analytics.opening import AnalyticsSettings
 
 if TYPE_CHECKING:
+    from sealwax.store.limits.redis import RedisSettings
     from sealwax.store.relational import RelationalSettings
 
 _LEAST_FREE_BYTES = 256 << 20
@@ -99,8 +102,34 @@ class Settings:
         return LaneSettings(self.values["connections_per_site"], self.values["rate_per_site"])
 
     @property
+    def large_domains(self) -> Mapping[str, int]:
+        """How many keys the mail of a domain has, where it has more than one."""
+        keys: Mapping[str, int] = self.values["large_domains"]
+        return keys
+
+    @property
+    def redis(self) -> "RedisSettings | None":
+        """Where limits are shared; None where this process keeps them for itself."""
+        if not self.values["redis_url"]:
+            return None
+        # Imported when asked for: only dispatch needs it.
+        from sealwax.store.limits.redis import RedisSettings  # noqa: PLC0415
+
+        return RedisSettings(
+            url=self.values["redis_url"],
+            timeout=self.values["redis_timeout"],
+            prefix=self.values["redis_prefix"],
+        )
+
+    @property
     def smtp(self) -> SmtpSettings:
-        """The SMTP client. Asks the system for the host's name where none is set."""
+        """The SMTP client. Asks the system for the host's name where none is set.
+
+        Where limits are shared a session is closed before its permit may go to another process.
+        """
+        idle_timeout = self._duration("smtp_idle_timeout")
+        if self.redis is not None:
+            idle_timeout = min(idle_timeout, timedelta(milliseconds=UNUSED_MS))
         return SmtpSettings(
             ehlo_name=self.values["ehlo_name"] or socket.getfqdn(),
             port=self.values["smtp_port"],
@@ -112,7 +141,7 @@ class Settings:
             block_timeout=self.values["smtp_block_timeout"],
             dot_timeout=self.values["smtp_dot_timeout"],
             quit_timeout=self.values["smtp_quit_timeout"],
-            idle_timeout=self.values["smtp_idle_timeout"],
+            idle_timeout=idle_timeout,
             drain=self.drain,
             dns_timeout=self.values["dns_timeout"],
             lease_after=self.values["lease_after"],

@@ -4,6 +4,7 @@ The variables that are read, the flags of `sealwax up` and docs/settings.md come
 """
 
 from sealwax.config import kinds
+from sealwax.config.services import SERVICES
 from sealwax.config.setting import Setting
 
 SETTINGS = (
@@ -70,6 +71,14 @@ SETTINGS = (
         "",
         "Messages over time to one site.",
         computed="no limit",
+    ),
+    Setting(
+        "SEALWAX_LARGE_DOMAINS",
+        kinds.LARGE_DOMAINS,
+        "",
+        "Domains whose mail is spread over so many keys, and so over partitions and over the "
+        "processes that dispatch. Their limits stay one.",
+        computed="each domain has one key",
     ),
     Setting(
         "SEALWAX_EHLO_NAME",
@@ -172,6 +181,19 @@ SETTINGS = (
         "15s",
         "How long a call waits for the lock of the database. Then the API answers 503 "
         "`store-away`, a command fails, and a flow ends and is started again.",
+    ),
+    Setting(
+        "SEALWAX_REDIS_TIMEOUT",
+        kinds.duration("1s", "5s"),
+        "1s",
+        "How long a call to Redis may take, and connecting to it. Then dispatch goes on with its "
+        "own part of the limits, and tries again twice a second.",
+    ),
+    Setting(
+        "SEALWAX_REDIS_PREFIX",
+        kinds.NAME,
+        "sealwax",
+        "What the keys in Redis begin with. Processes with the same prefix share their limits.",
     ),
     Setting(
         "SEALWAX_ANALYTICS_TIMEOUT",
@@ -297,74 +319,5 @@ SETTINGS = (
         "text",
         "`text` for people, `json` for programs; one line per event on standard error.",
     ),
-    Setting(
-        "KAFKA_BOOTSTRAP_SERVERS",
-        kinds.TEXT,
-        "",
-        "Kafka brokers, `host:port,host:port`: the topics are there.",
-        computed="topics are in the data directory",
-    ),
-    Setting(
-        "SEALWAX_KAFKA_CONFIG",
-        kinds.FILE,
-        "",
-        "File of further properties for Kafka's clients, a `name=value` a line, as librdkafka "
-        "names them: `security.protocol`, `sasl.mechanism`, `sasl.username`, `ssl.ca.location`, "
-        "... What sealwax's promises depend on cannot be set.",
-        computed="none",
-    ),
-    Setting(
-        "SEALWAX_KAFKA_NAMESPACE",
-        kinds.NAMESPACE,
-        "",
-        "Stands before the names of topics and groups, where installations share a cluster.",
-        computed="none",
-    ),
-    Setting(
-        "SEALWAX_KAFKA_COMPRESSION",
-        kinds.word("lz4", "zstd"),
-        "lz4",
-        "How records are compressed on their way to Kafka and there.",
-    ),
-    Setting(
-        "SEALWAX_KAFKA_REPLICATION",
-        kinds.whole(1, 32, optional=True),
-        "",
-        "Copies of topics that are made from now on.",
-        computed="the cluster's `default.replication.factor`",
-    ),
-    Setting(
-        "SEALWAX_KAFKA_SESSION_TIMEOUT",
-        kinds.duration("6s", "5m"),
-        "10s",
-        "How long the others of a flow wait for a process that is silent before they take its "
-        "partitions. It sends nothing from 3 s before.",
-    ),
-    Setting(
-        "SEALWAX_MASTER_KEY_FILE",
-        kinds.FILE,
-        "",
-        "File of the key that seals secrets; all processes of an installation need the same one. "
-        "Made where it is missing.",
-        computed="`master.key` in the data directory",
-    ),
-    Setting(
-        "DATABASE_URL",
-        kinds.TEXT,
-        "",
-        "Where accounts, keys, domains, templates and claims are: `sqlite:////path/to/file`, or "
-        "`postgresql://user:password@host/database?sslmode=verify-full` with the parameters of "
-        "libpq.",
-        computed="`sealwax.db` in the data directory",
-        secret=True,
-    ),
-    Setting(
-        "CLICKHOUSE_URL",
-        kinds.CLICKHOUSE_URL,
-        "",
-        "The ClickHouse server that keeps events, in the database named (`sealwax` without one). "
-        "Parameters behind a `?` are those of clickhouse-connect, such as `ca_cert=/path`.",
-        computed="ClickHouse inside the analytics process, in the data directory",
-        secret=True,
-    ),
+    *SERVICES,
 )

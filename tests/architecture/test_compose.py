@@ -26,9 +26,7 @@ DOCKERFILE = (ROOT / "deploy/docker/Dockerfile").read_text()
 README = (ROOT / "README.md").read_text()
 MAKE_ENV = ROOT / "deploy/docker/make-env"
 
-# A setting that another branch declares; to be deleted when it is merged.
-ANNOUNCED = {"REDIS_URL"}
-OUR_SETTINGS = {setting.name for setting in SETTINGS} | ANNOUNCED
+OUR_SETTINGS = {setting.name for setting in SETTINGS}
 # What the images of others are told by; KAFKA_* and GF_* are their settings' own names.
 OF_IMAGES = re.compile(
     r"KAFKA_[A-Z_]+|GF_[A-Z_]+|POSTGRES_(USER|DB|PASSWORD)|CLICKHOUSE_(USER|DB|PASSWORD)"

@@ -21,7 +21,7 @@ from sealwax.model import topics
 from sealwax.store.relational import RelationalSettings, open_store, sqlite_url
 from tests.support.malformed import changed, corpus, drawn
 from tests.support.platform import Platform, running_platform
-from tests.support.produced import Requested, carry, produce_with_header_name
+from tests.support.produced import Requested, produce_with_header_name
 from tests.support.sink import running_sink
 from tests.support.waiting import wait_until
 
@@ -33,8 +33,8 @@ SAMPLES = {
 }
 TOPIC = topics.requested(topics.Stream.TRANSACTIONAL)
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
-# Of Kafka's brokers: 1 MiB and the overhead of a batch.
-LARGEST = 1_048_588
+# Of our topics: 8 MiB and what stands around a value.
+LARGEST = (8 << 20) + (1 << 16)
 KEY = "sw_00000000_" + "0" * 32
 
 pytestmark = pytest.mark.e2e
@@ -61,7 +61,7 @@ def orders(count: int) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_what_a_sample_writes_stands_in_the_topic_as_render_takes_it(kafka, tmp_path, sample):
-    requested = Requested(kafka)
+    requested = Requested(kafka, {})
     store = open_store(
         RelationalSettings(sqlite_url(tmp_path / "sealwax.db"), tmp_path / "master.key")
     )
@@ -108,7 +108,8 @@ def test_orders_that_the_samples_send_again_are_delivered_once(kafka, tmp_path):
     with (
         running_sink(tmp_path / "sink") as sink,
         running_platform(
-            tmp_path / "data", {"SEALWAX_SMTP_ROUTES": f"*.sink.test={sink.address}"}
+            tmp_path / "data",
+            {"SEALWAX_SMTP_ROUTES": f"*.sink.test={sink.address}", **requested.settings},
         ) as platform,
     ):
         key = json.loads(platform.command("keys", "create", "shop", "--json"))["key"]
@@ -119,7 +120,6 @@ def test_orders_that_the_samples_send_again_are_delivered_once(kafka, tmp_path):
                 assert run(sample, own, requested.settings, key).returncode == 0
         records = requested.records(TOPIC)
         assert len(records) == 80
-        carry(records, platform.data_dir)
         sink.wait_for(40)
         wait_until(lambda: platform.stats().get("deduplicated", 0) >= 40, 60, "the repeats to end")
         delivered = Counter(rcpt for entry in sink.index() for rcpt in entry["rcpts"])
@@ -202,12 +202,13 @@ def test_bad_records_of_a_real_client_are_put_aside_and_the_good_ones_among_them
 ):
     malformed, good = (10_000, 500) if soak else (300, 60)
     requested = Requested(kafka)
-    fixed = corpus((80 if soak else 3) << 20)
+    fixed = corpus((80 if soak else 12) << 20)
     bad = [*fixed, *drawn(malformed - len(fixed))]
     with (
         running_sink(tmp_path / "sink") as sink,
         running_platform(
-            tmp_path / "data", {"SEALWAX_SMTP_ROUTES": f"sink.test={sink.address}"}
+            tmp_path / "data",
+            {"SEALWAX_SMTP_ROUTES": f"sink.test={sink.address}", **requested.settings},
         ) as platform,
     ):
         key = json.loads(platform.command("keys", "create", "shop", "--json"))["key"]
@@ -233,7 +234,6 @@ def test_bad_records_of_a_real_client_are_put_aside_and_the_good_ones_among_them
         assert {(r.topic, r.partition, r.offset): (r.key, r.value) for r in records} == {
             place: (k, v) for place, (k, v, _) in client.taken.items()
         }, "what the broker took is in the topic, unchanged"
-        carry(records, platform.data_dir)
 
         malformed_at = {place for place, (_, v, _) in client.taken.items() if v not in goods}
         wait_until(lambda: len(dead_of(platform)) >= len(malformed_at), 900, "all bad ones aside")

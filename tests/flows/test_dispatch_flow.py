@@ -16,7 +16,7 @@ from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import Entry, Log, Record, TopicPartition
 from connectors.log.settling import Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink
-from connectors.records import encode_deliveries, row_of
+from connectors.records import encode_deliveries, partition_of, ready_key, row_of
 from connectors.smtp.bridge import SmtpBridge, Timers
 from connectors.smtp.io import DecisionsSink, RepliesSource
 from connectors.smtp.items import Decision, Queued, Send, Tick
@@ -118,6 +118,34 @@ def dispatched(log: Log, server: ScriptedServer, workers: int) -> None:
     with started(server, settling) as (ports, _):
         cluster_main(dispatch.build(ports), [], 0, worker_count_per_proc=workers)
     settling.close()
+
+
+def test_mail_of_one_domain_in_several_partitions_keeps_to_one_limit(log):
+    """As its keys `domain#k` spread it; its lane is one, whichever worker reads it."""
+    now_ms = clock.now_ms()
+    made = [
+        delivery(
+            rcpt=f"user{n}@large.test",
+            rcpt_domain="large.test",
+            accepted_at_ms=now_ms,
+            since_ms=now_ms,
+            give_up_at_ms=now_ms + 3_600_000,
+            message=MESSAGE,
+        )
+        for n in range(60)
+    ]
+    keys = [ready_key(one, {"large.test": 8}) for one in made]
+    entries = [
+        Entry(partition_of(key, PARTITIONS), key, value)
+        for key, value in zip(keys, encode_deliveries([(one, b"") for one in made]), strict=True)
+    ]
+    assert {entry.partition for entry in entries} == set(range(PARTITIONS))
+    log.append_wait(READY, entries)
+    with scripted(Script(pause_dot_s=0.01)) as server:
+        dispatched(log, server, 2)
+        assert len(server.messages) == 60
+        assert len(server.connections) <= 3
+    assert {row["rcpt_domain"] for row in rows(log, topics.EVENTS)} == {"large.test"}
 
 
 def records(log: Log, topic: str) -> list[Record]:

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,16 @@ def here(tmp_path: Path) -> Iterator[Here]:
     yield made
     made.log.close()
     made.store.close()
+
+
+def test_mail_of_large_domains_is_written_once_though_their_number_of_keys_changed(here):
+    """After a failure the same request may get another partition; what is there is found there."""
+    here.ports = replace(here.ports, large_domains={f"d{n}.sink.test": 8 for n in range(10)})
+    with pytest.raises(RuntimeError):
+        here.run(2, breaks_after=300)
+    here.ports = replace(here.ports, large_domains={f"d{n}.sink.test": 3 for n in range(10)})
+    here.run(2)
+    assert_each_once(here)
 
 
 def assert_each_once(here: Here) -> None:

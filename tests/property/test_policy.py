@@ -3,11 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwax.model.event import Cause
 from sealwax.model.reply import Command, Reply
 from sealwax.model.topics import RETRY_DELAYS_MS
 from sealwax.policy.delay import IN_MEMORY_MS, delay_for, jittered
-from sealwax.policy.lane import LaneSettings, grant
 from sealwax.policy.parking import next_slot, per_minute, slot_start_ms
 from sealwax.policy.retry import Bounce, Expire, Retry, RetrySettings, Tried, fate_of
 from sealwax.policy.throttle import Rate, admit
@@ -118,26 +116,6 @@ def test_a_session_that_broke_never_bounces_a_message(command, attempts, draw):
             draw=draw,
         )
         assert isinstance(fate, expected)
-
-
-@given(
-    waiting=st.integers(0, 500),
-    open_sessions=st.integers(0, 40),
-    connections=st.integers(1, 30),
-    rate=st.none() | rates,
-)
-def test_a_lane_never_opens_more_sessions_than_it_may(waiting, open_sessions, connections, rate):
-    settings = LaneSettings(connections, rate)
-    granted = grant(
-        settings, waiting=waiting, open_sessions=open_sessions, horizon_ms=-1e18, now_ms=0.0
-    )
-    assert 0 <= granted.messages <= waiting
-    assert granted.messages + open_sessions <= max(connections, open_sessions)
-    if rate is None:
-        assert granted.messages == min(waiting, max(0, connections - open_sessions))
-    elif granted.blocked_by is Cause.RATE:
-        assert granted.again_at_ms is not None
-        assert granted.again_at_ms > 0
 
 
 @given(

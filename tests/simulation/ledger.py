@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import orjson
 
 from connectors.log.dead import header
+from connectors.log.flow_spec import FlowSpec
 from connectors.log.port import Committed, Record, TopicPartition
 from connectors.log.settle import Settler, decode_mark, parse_source_header
-from connectors.log.settling import FlowSpec
 from connectors.smtp.leases import lease_of
 from flows import dispatch
 from sealwax.model.delivery import Position

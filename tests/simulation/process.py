@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from typing_extensions import override
 
 from connectors.log.append import AppendSink
+from connectors.log.flow_spec import FlowSpec
 from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import Log, TopicPartition
-from connectors.log.settling import FlowSpec, Settling
+from connectors.log.settling import Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink, partition_name
 from connectors.quiet import Quiet
 from connectors.smtp.bridge import SmtpBridge, Timers

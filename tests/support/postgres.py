@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 from sqlalchemy import URL, make_url
@@ -17,32 +18,73 @@ from sqlalchemy import URL, make_url
 from tests.support.waiting import wait_until
 
 
+class Postgres:
+    """A server on a Unix socket, that can be killed and started again on its data.
+
+    Attributes:
+        url: Of its first database.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._programs, self._user = _programs(folder)
+        self._server: subprocess.Popen[bytes] | None = None
+        url = URL.create("postgresql", "postgres", database="postgres", query={"host": str(folder)})
+        self.url = url.render_as_string()
+        subprocess.run(
+            [self._programs / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust",
+             "--no-sync"],
+            user=self._user, check=True, capture_output=True, cwd=folder,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        options: list[str | Path] = [
+            "-D",
+            self._folder / "data",
+            "-k",
+            self._folder,
+            "-c",
+            "listen_addresses=",
+        ]
+        with (self._folder / "log").open("ab") as log:
+            self._server = subprocess.Popen(
+                [self._programs / "postgres", *options],
+                user=self._user, stdout=log, stderr=log, cwd=self._folder,
+            )  # fmt: skip
+        wait_until(lambda: _answers(self.url), 30, "PostgreSQL to answer")
+
+    def kill(self) -> None:
+        """Ends it at once, as a crash does: it recovers from its log at the next start."""
+        assert self._server
+        self._server.send_signal(signal.SIGQUIT)
+        self._server.wait(30)
+
+    def stop(self) -> None:
+        if self._server is not None and self._server.poll() is None:
+            self._server.send_signal(signal.SIGINT)  # ends its sessions
+            self._server.wait(30)
+
+
 @contextmanager
-def running_postgres() -> Iterator[str]:
-    """The URL of a server on a Unix socket, which runs until the block ends."""
+def postgres_server() -> Iterator[Postgres]:
+    """A server that runs until the block ends."""
     # Not below pytest's folders: their path is too long for a socket, and closed to other users.
     # ClickHouse in this process moves Python's folder for temporary files there, so it is named.
     with tempfile.TemporaryDirectory(prefix="postgres-", dir="/tmp") as name:
-        folder = Path(name)
-        programs, user = _programs(folder)
-        data = str(folder / "data")
-        subprocess.run(
-            [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync"],
-            user=user, check=True, capture_output=True, cwd=folder,
-        )  # fmt: skip
-        with (folder / "log").open("wb") as log:
-            server = subprocess.Popen(
-                [programs / "postgres", "-D", data, "-k", name, "-c", "listen_addresses="],
-                user=user, stdout=log, stderr=log, cwd=folder,
-            )  # fmt: skip
+        server = Postgres(Path(name))
         try:
-            url = URL.create("postgresql", "postgres", database="postgres", query={"host": name})
-            text = url.render_as_string()
-            wait_until(lambda: _answers(text), 30, "PostgreSQL to answer")
-            yield text
+            server.start()
+            yield server
         finally:
-            server.send_signal(signal.SIGINT)  # ends its sessions
-            server.wait(30)
+            server.stop()
+
+
+@contextmanager
+def running_postgres() -> Iterator[str]:
+    """The URL of a server that runs until the block ends."""
+    with postgres_server() as server:
+        yield server.url
 
 
 def _programs(folder: Path) -> tuple[Path, str | None]:
@@ -72,11 +114,15 @@ def _answers(url: str) -> bool:
 
 @contextmanager
 def database(server: str) -> Iterator[str]:
-    """The URL of an empty database on a server."""
+    """The URL of an empty database on a server, which may be restarted meanwhile."""
     name = f"test_{secrets.token_hex(6)}"
+    _execute(server, f'CREATE DATABASE "{name}"')
+    try:
+        yield make_url(server).set(database=name).render_as_string()
+    finally:
+        _execute(server, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _execute(server: str, statement: LiteralString) -> None:
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-        try:
-            yield make_url(server).set(database=name).render_as_string()
-        finally:
-            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        connection.execute(statement)

@@ -1,11 +1,7 @@
-"""Records of real Kafka producers: read back from a broker, and given to an installation.
-
-Until the platform runs on Kafka itself, `carry` stands for its log: it puts the records of the
-broker's topics at the same positions into the embedded log, as the Kafka adapter would read them.
-"""
+"""Records of real Kafka producers, read back from a broker."""
 
 import ctypes
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +9,7 @@ import confluent_kafka
 from confluent_kafka import Consumer, Message, TopicPartition
 from confluent_kafka.admin import NewTopic
 
-from connectors.log import LogSettings, open_log
-from connectors.log.port import Entry, Headers, Record
+from connectors.log.port import Headers, Record
 from sealwax.model import topics
 from tests.support.kafka import Cluster, namespace
 
@@ -29,10 +24,12 @@ class Requested:
     """
 
     def __init__(self, cluster: Cluster, topic_settings: Mapping[str, str] | None = None) -> None:
-        """Makes the topics."""
+        """Topics without settings are made by the platform's start."""
         self.namespace = namespace()
         self._cluster = cluster
-        settings = {"message.timestamp.type": "LogAppendTime", **(topic_settings or {})}
+        if topic_settings is None:
+            return
+        settings = {"message.timestamp.type": "LogAppendTime", **topic_settings}
         new = [
             NewTopic(self.on_broker(name), PARTITIONS, config=settings) for name in topics.REQUESTED
         ]
@@ -49,6 +46,7 @@ class Requested:
         return {
             "KAFKA_BOOTSTRAP_SERVERS": self._cluster.bootstrap,
             "SEALWAX_KAFKA_NAMESPACE": self.namespace,
+            "SEALWAX_PARTITIONS": str(PARTITIONS),
         }
 
     def records(self, topic: str) -> list[Record]:
@@ -117,14 +115,3 @@ def produce_with_header_name(cluster: Cluster, topic: str, name: bytes, value: b
     assert error == 0
     assert rdkafka.rd_kafka_flush(producer, number(10_000)) == 0
     rdkafka.rd_kafka_destroy(producer)
-
-
-def carry(records: Iterable[Record], data_dir: Path) -> None:
-    """Appends records of the broker to the embedded log; new topics give them the same offsets."""
-    log = open_log(LogSettings(data_dir / "log"))
-    log.create_topics(topics.ALL)
-    for record in records:
-        entry = Entry(record.partition, record.key, record.value, record.headers)
-        (offset,) = log.append_wait(record.topic, [entry])
-        assert offset == record.offset
-    log.close()

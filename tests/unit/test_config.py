@@ -38,6 +38,8 @@ def test_without_any_variable_the_documented_defaults_hold():
     assert settings.log.partitions == 4
     assert settings.log.segment_bytes == 128 << 20
     assert settings.relational.url.endswith("sealwax-data/sealwax.db")
+    assert settings.redis is None
+    assert settings.large_domains == {}
     assert settings.unknown == ()
 
 
@@ -77,6 +79,19 @@ def test_routes_rates_and_sizes_are_read():
     assert log.min_free_bytes is None
 
 
+def test_shared_limits_close_a_session_before_its_permit_may_go_to_another_process():
+    alone, shared = load(), load({"REDIS_URL": "redis://:secret@h:6379/1"})
+    assert alone.smtp.idle_timeout == timedelta(seconds=10)
+    assert shared.smtp.idle_timeout == timedelta(seconds=1)
+    assert shared.redis is not None
+    assert (shared.redis.timeout, shared.redis.prefix) == (timedelta(seconds=1), "sealwax")
+
+
+def test_large_domains_are_read_as_recipients_have_them():
+    settings = load({"SEALWAX_LARGE_DOMAINS": "Gmail.com=8, b.test=2"})
+    assert settings.large_domains == {"gmail.com": 8, "b.test": 2}
+
+
 def test_the_reserve_is_the_larger_of_a_size_and_a_share(tmp_path):
     assert load({"SEALWAX_DATA_DIR": str(tmp_path / "not" / "there")}).min_free_bytes >= 256 << 20
 
@@ -95,6 +110,11 @@ def test_the_reserve_is_the_larger_of_a_size_and_a_share(tmp_path):
         ("SEALWAX_GIVE_UP_MARKETING", "8d", "from 1m to 7d"),
         ("SEALWAX_CONNECTIONS_PER_SITE", "0", "from 1 to 1000"),
         ("SEALWAX_RATE_PER_SITE", "0/s", "100/s or 5/m"),
+        ("SEALWAX_LARGE_DOMAINS", "gmail.com", "example.com=8"),
+        ("SEALWAX_LARGE_DOMAINS", "gmail.com=1", "2 to 500"),
+        ("SEALWAX_LARGE_DOMAINS", "a#b.test=2", "example.com=8"),
+        ("SEALWAX_REDIS_PREFIX", "a b", "letters"),
+        ("SEALWAX_REDIS_TIMEOUT", "6s", "from 1s to 5s"),
         ("SEALWAX_SEGMENT_BYTES", "128", "128MB"),
         ("SEALWAX_EHLO_NAME", "mail example", "host name"),
         ("SEALWAX_LOG_FORMAT", "xml", "text, json"),

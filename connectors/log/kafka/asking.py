@@ -6,16 +6,20 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
+from connectors.log.kafka.settings import Config
 from sealwax import clock
 from sealwax.errors import LogAwayError
 
 K = TypeVar("K")
 _AGAIN_AFTER_S = 0.1
+_TRY_S = 5.0
 # The client library aborts the process where an operation ends by its own timeout and the request
 # that it waited for fails after that (librdkafka issue 4605). So the wait ends here, and the
 # operation goes on until `socket.timeout.ms` ends its request.
 _OPERATION_S = 3_600.0
+_TIMED_OUT = KafkaError._TIMED_OUT  # noqa: SLF001 - a public code with a private name
 # A leader or a coordinator moves, or has just been named. The client says so of few of them.
 _PASSING = frozenset({
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -31,6 +35,7 @@ _PASSING = frozenset({
     KafkaError.REQUEST_TIMED_OUT,
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - public codes with private names
+    KafkaError._NOENT,  # noqa: SLF001 - no leaders are known
     KafkaError._TIMED_OUT,  # noqa: SLF001
     KafkaError._TRANSPORT,  # noqa: SLF001
     KafkaError._WAIT_COORD,  # noqa: SLF001
@@ -38,22 +43,30 @@ _PASSING = frozenset({
 
 
 class Asking:
-    """Asks with a timeout."""
+    """Asks by an admin client, with a timeout. Thread-safe.
 
-    def __init__(self, timeout_s: float) -> None:
+    A client that a broker's restart has caught in a bad moment may wait for ever for answers about
+    groups (seen with librdkafka 2.16). So each try is short, and one without an answer is repeated
+    by a new client.
+    """
+
+    def __init__(self, config: Config, timeout_s: float) -> None:
+        self._config = config
         self._timeout_s = timeout_s
+        self._client = AdminClient(config)
         self._pause = threading.Event()
 
     def ask(
         self,
-        request: Callable[[float], Mapping[K, Future[Any]]],
+        request: Callable[[AdminClient, float], Mapping[K, Future[Any]]],
         *allowed: int,
         check: Callable[[Any], None] = lambda _answer: None,
     ) -> dict[K, Any]:
         """The answers by what they are about.
 
         Args:
-            request: Takes a timeout in seconds, and makes the futures of the admin client.
+            request: Takes a client and a timeout in seconds, and makes its futures. It may be
+                made more than once.
             allowed: Codes of errors that are an answer too; it is None.
             check: Raises KafkaException for an answer with an error in it.
 
@@ -62,24 +75,39 @@ class Asking:
         """
         deadline = clock.monotonic() + self._timeout_s
         while True:
-            left_s = max(1.0, deadline - clock.monotonic())
-            answers, passing = {}, None
-            for key, future in request(_OPERATION_S).items():
-                try:
-                    answers[key] = future.result(left_s)
-                    check(answers[key])
-                except KafkaException as error:
-                    reason: KafkaError = error.args[0]
-                    if reason.code() in allowed:
-                        answers[key] = None
-                    elif reason.code() in _PASSING or reason.retriable():
-                        passing = error
-                    else:
-                        raise LogAwayError(f"Kafka refuses: {reason.str()}") from error
-                except TimeoutError as error:
-                    raise LogAwayError("Kafka does not answer in time") from error
+            client = self._client
+            seconds = max(1.0, min(_TRY_S, deadline - clock.monotonic()))
+            answers, passing = _answers(request(client, _OPERATION_S), seconds, allowed, check)
             if passing is None:
                 return answers
             if clock.monotonic() >= deadline:
-                raise LogAwayError(f"Kafka is away: {passing.args[0].str()}") from passing
+                raise LogAwayError(f"Kafka is away: {passing.str()}")
+            if passing.code() == _TIMED_OUT and self._client is client:
+                self._client = AdminClient(self._config)
             self._pause.wait(_AGAIN_AFTER_S)
+
+
+def _answers(
+    futures: Mapping[K, Future[Any]],
+    seconds: float,
+    allowed: tuple[int, ...],
+    check: Callable[[Any], None],
+) -> tuple[dict[K, Any], KafkaError | None]:
+    """What came, and an error that passes."""
+    answers: dict[K, Any] = {}
+    passing = None
+    for key, future in futures.items():
+        try:
+            answers[key] = future.result(seconds)
+            check(answers[key])
+        except KafkaException as error:
+            reason: KafkaError = error.args[0]
+            if reason.code() in allowed:
+                answers[key] = None
+            elif reason.code() in _PASSING or reason.retriable():
+                passing = reason
+            else:
+                raise LogAwayError(f"Kafka refuses: {reason.str()}") from error
+        except TimeoutError:
+            passing = KafkaError(_TIMED_OUT)
+    return answers, passing

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
-from confluent_kafka.admin import AdminClient
 
 from connectors.log.kafka.asking import Asking
 from connectors.log.kafka.settings import KafkaSettings
@@ -33,10 +32,9 @@ class Member:
 class Groups:
     """The offsets of groups that nobody subscribes with. Thread-safe."""
 
-    def __init__(self, settings: KafkaSettings, admin: AdminClient) -> None:
+    def __init__(self, settings: KafkaSettings, asking: Asking) -> None:
         self._namespace = settings.namespace
-        self._asking = Asking(settings.timeout_s)
-        self._admin = admin
+        self._asking = asking
 
     def commit(self, group: str, positions: Mapping[TopicPartition, Committed]) -> None:
         """Commits positions in one request.
@@ -53,7 +51,7 @@ class Groups:
         ]
         request = [ConsumerGroupTopicPartitions(self._namespace + group, places)]
         self._asking.ask(
-            lambda seconds: self._admin.alter_consumer_group_offsets(
+            lambda admin, seconds: admin.alter_consumer_group_offsets(
                 request, request_timeout=seconds
             ),
             check=_check_places,
@@ -68,7 +66,7 @@ class Groups:
         places = [Place(self._namespace + tp.topic, tp.partition) for tp in tps]
         request = [ConsumerGroupTopicPartitions(self._namespace + group, places)]
         (answer,) = self._asking.ask(
-            lambda seconds: self._admin.list_consumer_group_offsets(
+            lambda admin, seconds: admin.list_consumer_group_offsets(
                 request, request_timeout=seconds, require_stable=True
             ),
             check=_check_places,
@@ -84,7 +82,7 @@ class Groups:
         """The processes in the group of a flow, by the lowest of their numbers."""
         group = f"{self._namespace}{flow}{MEMBERS}"
         (described,) = self._asking.ask(
-            lambda seconds: self._admin.describe_consumer_groups([group], request_timeout=seconds),
+            lambda admin, seconds: admin.describe_consumer_groups([group], request_timeout=seconds),
             KafkaError.GROUP_ID_NOT_FOUND,
         ).values()
         members = [
@@ -102,7 +100,7 @@ class Groups:
     def names(self) -> list[str]:
         """All groups but those of members."""
         (listed,) = self._asking.ask(
-            lambda seconds: {"": self._admin.list_consumer_groups(request_timeout=seconds)}
+            lambda admin, seconds: {"": admin.list_consumer_groups(request_timeout=seconds)}
         ).values()
         names = [group.group_id for group in listed.valid]
         return [

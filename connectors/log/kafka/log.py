@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import structlog
 from confluent_kafka import KafkaException
 from confluent_kafka import TopicPartition as Place
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
 from typing_extensions import override
 
 from connectors.log.kafka.asking import Asking
@@ -55,13 +55,12 @@ class KafkaLog(Log):
         """
         self.settings = settings
         try:
-            self._admin = AdminClient(settings.common())
+            self._asking = Asking(settings.common(), settings.timeout_s)
             self._appends = Appends(settings, _end_the_process)
         except KafkaException as error:
             raise refused(settings, error) from error
-        self._asking = Asking(settings.timeout_s)
-        self.topics = Topics(settings, self._admin)
-        self._groups = Groups(settings, self._admin)
+        self.topics = Topics(settings, self._asking)
+        self._groups = Groups(settings, self._asking)
         self._fetchers = Fetchers(settings, self._bounds)
         self._scans = Scans(settings, self._bounds_of_all)
         self._lock = threading.Lock()
@@ -175,7 +174,7 @@ class KafkaLog(Log):
             return
         place = self._place(tp, below)
         self._asking.ask(
-            lambda seconds: self._admin.delete_records([place], request_timeout=seconds)
+            lambda admin, seconds: admin.delete_records([place], request_timeout=seconds)
         )
 
     @override
@@ -219,7 +218,7 @@ class KafkaLog(Log):
             self._check(tp)
         wanted = dict.fromkeys(places, spec)
         answers = self._asking.ask(
-            lambda seconds: self._admin.list_offsets(wanted, request_timeout=seconds)
+            lambda admin, seconds: admin.list_offsets(wanted, request_timeout=seconds)
         )
         return {places[place]: answer.offset for place, answer in answers.items()}
 

@@ -15,8 +15,9 @@ from typing_extensions import override
 from connectors.log.fences import Writer
 from connectors.log.kafka.groups import MEMBERS
 from connectors.log.kafka.settings import KafkaSettings
-from connectors.log.port import Entry, Log, Ownership
+from connectors.log.port import Entry, Log, Ownership, TopicPartition
 from sealwax import clock
+from sealwax.errors import LogAwayError
 from sealwax.model.topics import OWNERSHIP
 
 _POLL_S = 0.1
@@ -45,11 +46,14 @@ class MemberSettings:
         flow: The flow.
         instance: Names this process over its restarts, and no other one.
         session: How long the group waits for a member that is silent.
+        alone: Whether one process has all numbers, and the others stand by: it is the one that
+            number 0 is assigned to.
     """
 
     flow: str
     instance: str
     session: timedelta = timedelta(seconds=10)
+    alone: bool = False
 
     @property
     def heartbeat(self) -> timedelta:
@@ -94,6 +98,8 @@ class Membership(Ownership):
         self._changed_at = inf
         self._assignments = 0
         self._change_told = False
+        self._in_question = False
+        self._writers: dict[int, Writer] = {}
         self._valid_until = -inf
         self._closing = threading.Event()
         self._released = threading.Event()
@@ -128,7 +134,7 @@ class Membership(Ownership):
                 logger.info("waiting for partitions: others own them all, or Kafka is away")
                 said = True
         with self._lock:
-            self._owned = frozenset(self._assigned)
+            self._owned = frozenset(wanted if self._member.alone else self._assigned)
         return sorted(self._owned)
 
     def writers(self) -> dict[int, Writer]:
@@ -137,11 +143,12 @@ class Membership(Ownership):
         value = f"{socket.gethostname()} {self._member.instance}".encode()
         key = self._member.flow.encode()
         offsets = self._log.append_wait(OWNERSHIP, [Entry(n, key, value) for n in owned])
-        return {
+        self._writers = {
             # Above 0, which stands for no owner.
             number: Writer(self._member.flow, number, offset + 1)
             for number, offset in zip(owned, offsets, strict=True)
         }
+        return self._writers
 
     @override
     def valid_until(self) -> float:
@@ -166,21 +173,34 @@ class Membership(Ownership):
     def _is_settled(self) -> bool:
         with self._lock:
             return (
-                bool(self._assigned)
+                self._has_some()
                 and clock.monotonic() - self._changed_at >= _SETTLED_S
                 and clock.monotonic() < self._valid_until
             )
+
+    def _has_some(self) -> bool:
+        return 0 in self._assigned if self._member.alone else bool(self._assigned)
+
+    def _counts(self, places: list[Place]) -> bool:
+        """Whether an assignment or its end changes what this process owns."""
+        return any(place.partition == 0 or not self._member.alone for place in places)
 
     def _run(self) -> None:
         """Polls, and each second proves membership: a commit is taken from a member alone."""
         proven_at = -inf
         while not self._closing.is_set():
             message = self._consumer.poll(_POLL_S)
-            if message is not None and message.error() is not None:
-                logger.warning("membership", error=str(message.error()))
+            error = None if message is None else message.error()
+            if error is not None and error.fatal():
+                self._put_out(error.str())
+            elif error is not None:
+                logger.warning("membership", error=error.str())
             if clock.monotonic() - proven_at >= _PROVE_EVERY_S:
                 proven_at = clock.monotonic()
-                self._prove(proven_at)
+                try:
+                    self._prove(proven_at)
+                except LogAwayError as error:
+                    logger.warning("ownership is not known", error=str(error))
 
     def _assign(self, consumer: Consumer, places: list[Place]) -> None:
         consumer.incremental_assign(places)
@@ -190,15 +210,15 @@ class Membership(Ownership):
             self._assigned.update(place.partition for place in places)
             self._changed_at = clock.monotonic()
             self._assignments += 1
-            tell = bool(places) and self._owned is not None
+            tell = self._counts(places) and self._owned is not None and not self._in_question
         if tell:
             self._tell_changed()
 
     def _revoke(self, consumer: Consumer, places: list[Place]) -> None:
         """Partitions go to others: the process drains before they are given up."""
         with self._lock:
-            running = self._owned is not None
-        if running and places and not self._released.is_set():
+            running = self._owned is not None and not self._in_question
+        if running and self._counts(places) and not self._released.is_set():
             self._tell_changed()
             if not self._released.wait(DRAIN.total_seconds()):
                 logger.error("the partitions were not drained in time, the process ends")
@@ -208,10 +228,48 @@ class Membership(Ownership):
             self._changed_at = clock.monotonic()
         consumer.incremental_unassign(places)
 
-    def _lose(self, _consumer: Consumer, places: list[Place]) -> None:
-        """The group went on without this process: others own its numbers, or will."""
-        if self._owned is not None and places:
-            self._put_out("the group has put this process out")
+    def _lose(self, _consumer: Consumer, _places: list[Place]) -> None:
+        """No heartbeat was answered for a session's time: others may own its numbers, or nobody.
+
+        Nothing is sent until the group has answered. Where it gives back the same numbers, and no
+        other process has owned them meanwhile, the work goes on: after a broker was away.
+        """
+        with self._lock:
+            self._assigned.clear()
+        self._question()
+
+    def _question(self) -> None:
+        self._valid_until = -inf
+        if self._owned is not None and not self._in_question:
+            self._in_question = True
+            logger.warning("ownership is in question", flow=self._member.flow)
+
+    def _decide(self) -> None:
+        """What the group's answer means, once it has stood for a moment."""
+        with self._lock:
+            is_answered = bool(self._assigned) and (
+                clock.monotonic() - self._changed_at >= _SETTLED_S
+            )
+            alone = self._member.alone
+            same = 0 in self._assigned if alone else self._owned == frozenset(self._assigned)
+        if not is_answered:
+            return
+        if not same or self._is_superseded():
+            self._put_out("others have owned its partitions")
+            return
+        self._in_question = False
+        logger.info("ownership is as it was", flow=self._member.flow)
+
+    def _is_superseded(self) -> bool:
+        """Whether another process has owned one of the numbers since this one said so."""
+        key = self._member.flow.encode()
+        own = {
+            TopicPartition(OWNERSHIP, number): writer.incarnation
+            for number, writer in self._writers.items()
+        }
+        ends = self._log.end_offsets(own)
+        since = {tp: (first, ends[tp]) for tp, first in own.items()}
+        return any(record.key == key for record in self._log.scan_all(since))
 
     def _tell_changed(self) -> None:
         if not self._change_told:
@@ -229,12 +287,15 @@ class Membership(Ownership):
             number = min(self._assigned, default=None)
         if number is None:
             return
+        if self._in_question:
+            self._decide()
+            return
         try:
             self._consumer.commit(offsets=[Place(self._topic, number, 0)], asynchronous=False)
         except KafkaException as error:
             reason: KafkaError = error.args[0]
-            if reason.code() in _LOST and self._owned is not None:
-                self._put_out(reason.str())
+            if reason.code() in _LOST:
+                self._question()
             # Anything else passes: a rebalance, a coordinator that moves, a broker that is away.
             return
         member = self._member

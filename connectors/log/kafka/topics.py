@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, TopicCollection
 from confluent_kafka.admin import (
-    AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
@@ -43,10 +42,9 @@ class Topic:
 class Topics:
     """The topics of an installation. Thread-safe."""
 
-    def __init__(self, settings: KafkaSettings, admin: AdminClient) -> None:
+    def __init__(self, settings: KafkaSettings, asking: Asking) -> None:
         self._settings = settings
-        self._admin = admin
-        self._asking = Asking(settings.timeout_s)
+        self._asking = asking
         self._known: dict[str, Topic] = {}
         self._pause = threading.Event()
 
@@ -79,7 +77,7 @@ class Topics:
             for name, want in missing.items()
         ]
         self._asking.ask(
-            lambda seconds: self._admin.create_topics(requests, request_timeout=seconds), _EXISTS
+            lambda admin, seconds: admin.create_topics(requests, request_timeout=seconds), _EXISTS
         )
         self._wait_for(list(missing))
         return list(missing)
@@ -107,12 +105,10 @@ class Topics:
             ConfigResource(ResourceType.TOPIC, self._settings.namespace + name)
             for name in described
         ]
+        if not resources:
+            return {}
         configs = self._asking.ask(
-            lambda seconds: (
-                self._admin.describe_configs(resources, request_timeout=seconds)
-                if resources
-                else {}
-            )
+            lambda admin, seconds: admin.describe_configs(resources, request_timeout=seconds)
         )
         found = {}
         for resource, config in configs.items():
@@ -129,7 +125,7 @@ class Topics:
         full = self._settings.namespace + name
         request = [NewPartitions(full, partitions)]
         self._asking.ask(
-            lambda seconds: self._admin.create_partitions(request, request_timeout=seconds)
+            lambda admin, seconds: admin.create_partitions(request, request_timeout=seconds)
         )
 
     def configure(self, name: str, config: Mapping[str, str]) -> None:
@@ -143,7 +139,7 @@ class Topics:
             ],
         )
         self._asking.ask(
-            lambda seconds: self._admin.incremental_alter_configs(
+            lambda admin, seconds: admin.incremental_alter_configs(
                 [resource], request_timeout=seconds
             )
         )
@@ -162,7 +158,7 @@ class Topics:
     def _described(self, names: Sequence[str]) -> dict[str, TopicDescription]:
         asked = TopicCollection([self._settings.namespace + name for name in names])
         answers = self._asking.ask(
-            lambda seconds: self._admin.describe_topics(asked, request_timeout=seconds), _UNKNOWN
+            lambda admin, seconds: admin.describe_topics(asked, request_timeout=seconds), _UNKNOWN
         )
         return {
             name.removeprefix(self._settings.namespace): described

@@ -3,9 +3,9 @@
 from contextlib import closing
 
 from connectors.log import LogSettings, open_log
+from connectors.log.flow_spec import read_back_group
 from connectors.log.ownership import FileOwnership
 from connectors.log.port import Committed, Entry, TopicPartition
-from connectors.log.settling import read_back_group
 from connectors.smtp.leases import Lease
 from sealwax.model import topics
 from sealwax.model.delivery import Position

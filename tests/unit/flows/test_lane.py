@@ -11,6 +11,7 @@ from sealwax.model.event import Cause, Kind
 from sealwax.policy.lane import LaneSettings
 from sealwax.policy.retry import RetrySettings
 from sealwax.policy.throttle import Rate
+from sealwax.store.limits import InProcessLimits, Limits
 from tests.support.deliveries import LATER, OK, REFUSED, START_MS, ended, queued
 
 
@@ -33,6 +34,7 @@ class Bench:
     stalled: bool = False
     clock_trusted: bool = True
     log_away_ms: int = 0
+    shared: Limits = field(default_factory=InProcessLimits)
 
     def __post_init__(self) -> None:
         self.clock = Clock()
@@ -47,6 +49,7 @@ class Bench:
             draw=lambda: 0.5,
             wake=lambda at_ms, _site: self.wakes.append(at_ms),
             stalled=lambda: self.stalled,
+            shared=self.shared,
         )
         self.lane = Lane(ports)
         self.lanes = ports.lanes
@@ -70,6 +73,30 @@ def test_no_more_messages_go_than_there_are_connections():
     assert offsets(sent) == [0, 1]
     assert bench.after(10) == []
     assert offsets(bench.after(10, ended(sent[0], OK, bench.clock.ms))) == [2]
+
+
+def test_two_lanes_of_a_site_share_its_connections_and_its_rate():
+    settings = LaneSettings(connections=3, rate=Rate(period_ms=100, burst=2))
+    one = Bench(settings)
+    other = Bench(settings, shared=one.shared)
+    sent = one.give(queued(0), queued(1))
+    assert offsets(sent) == [0, 1]
+    assert offsets(other.give(queued(2), queued(3))) == []  # the rate
+    assert offsets(other.after(100)) == [2]
+    assert offsets(other.after(400)) == []  # the connections
+    one.after(500, ended(sent[0], OK, one.clock.ms))
+    (last,) = other.after(1)
+    assert isinstance(last, Send)
+    by_cause = {wait.rule: wait.ms for wait in last.waits if wait.cause is not Cause.QUEUE}
+    assert by_cause["site:site.connections"] == 501
+
+
+def test_a_slot_of_the_rate_is_booked_only_with_a_session():
+    bench = Bench(LaneSettings(connections=1, rate=Rate(period_ms=100, burst=5)))
+    (first,) = bench.give(queued(0), queued(1), queued(2))
+    (second,) = bench.give(ended(first, OK, bench.clock.ms))
+    (third,) = bench.give(ended(second, OK, bench.clock.ms))
+    assert offsets([first, second, third]) == [0, 1, 2]
 
 
 def test_transactional_goes_before_marketing_and_older_before_newer():

@@ -7,10 +7,11 @@ import pytest
 
 from connectors.log import LogSettings, open_log
 from connectors.log.dead import append_dead, dead_entry, read_dead, row_of_dead
+from connectors.log.flow_spec import FlowSpec
 from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import Entry, Headers, Log, Record, TopicPartition
 from connectors.log.replay import ReplayRefusedError, refuse, replay, replayed
-from connectors.log.settling import FlowSpec, Settling
+from connectors.log.settling import Settling
 from sealwax.errors import UnreadableRecordError
 from sealwax.model import topics
 from sealwax.model.delivery import Position

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.log import LogSettings, open_log
+from connectors.log.flow_spec import FlowSpec, read_back_group
 from connectors.log.port import Committed, Entry, Log, Record, TopicPartition
 from connectors.log.retention import Kept, Retention, bound, first_since
 from connectors.log.settle import source_header
-from connectors.log.settling import FlowSpec, Settling, read_back_group
+from connectors.log.settling import Settling
 from connectors.log.source import LogSource
 from connectors.log.sqlite.segment import list_segments
 from sealwax import clock

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from connectors.log import LogSettings, open_log
+from connectors.log.flow_spec import FlowSpec
 from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import Committed, Entry, Log, TopicPartition
 from connectors.log.settle import decode_mark, encode_mark, source_header
-from connectors.log.settling import FlowSpec, Settling
+from connectors.log.settling import Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink, SourceItem
 from sealwax import clock
 from sealwax.model import topics

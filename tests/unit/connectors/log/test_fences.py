@@ -1,0 +1,261 @@
+"""What a former owner appends behind the next one's fence counts for nobody (R3)."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.log import LogSettings, open_log
+from connectors.log.fences import Fences, Writer, admitted, fence_entry, writer_of
+from connectors.log.flow_spec import FlowSpec
+from connectors.log.outcomes import OutcomeWriter
+from connectors.log.port import Committed, Entry, Log, Record, TopicPartition
+from connectors.log.settle import Stand, decode_mark, decode_stand, encode_stand, source_header
+from connectors.log.settling import Settling
+from connectors.log.source import LogSource
+from sealwax.errors import UnreadableRecordError
+from sealwax.model import topics
+from sealwax.model.delivery import Position
+from tests.support.lifecycle import Running
+from tests.support.waiting import wait_until
+
+READY = topics.ready(topics.Stream.TRANSACTIONAL)
+RETRY = topics.retry(topics.Stream.TRANSACTIONAL, "1h")
+SOURCE, EVENTS = TopicPartition(READY, 0), TopicPartition(topics.EVENTS, 0)
+SPEC = FlowSpec("dispatch", {READY: 1}, lambda number: [TopicPartition(topics.EVENTS, number)])
+
+writers = st.builds(
+    Writer, st.sampled_from(["render", "dispatch"]), st.integers(0, 2), st.integers(1, 5)
+)
+steps = st.lists(st.tuples(st.booleans(), writers), max_size=30)
+
+
+def record(offset: int, fence: bool, writer: Writer, tp: TopicPartition = EVENTS) -> Record:
+    if fence:
+        entry = fence_entry(tp.partition, writer)
+    else:
+        entry = Entry(tp.partition, b"k", b"v", (writer.header(),))
+    return Record(tp.topic, tp.partition, offset, entry.key, entry.value, entry.headers, 1)
+
+
+def records_of(history) -> list[Record]:
+    return [record(n, fence, writer) for n, (fence, writer) in enumerate(history)]
+
+
+@given(steps)
+def test_a_record_counts_unless_a_newer_owner_s_fence_stands_before_it(history):
+    kept = [each.offset for each in admitted(records_of(history), EVENTS)]
+    expected = [
+        n
+        for n, (fence, writer) in enumerate(history)
+        if not fence
+        and not any(
+            is_fence and before[:2] == writer[:2] and before.incarnation > writer.incarnation
+            for is_fence, before in history[:n]
+        )
+    ]
+    assert kept == expected
+
+
+@given(steps, st.integers(0, 30), st.integers(0, 30))
+def test_a_reader_that_goes_on_from_what_it_committed_keeps_the_same_records(history, at, ahead):
+    records = records_of(history)
+    whole = Fences(EVENTS)
+    expected = [each.offset for each in records if whole.admits(each) and each.offset >= at]
+    first = Fences(EVENTS)
+    for each in records[: at + ahead]:  # it reads ahead of what it commits
+        first.admits(each)
+    again = Fences(EVENTS, first.before(at))
+    assert [each.offset for each in records[at:] if again.admits(each)] == expected
+
+
+@given(
+    st.lists(st.integers(0, 2**40), max_size=20).map(tuple),
+    st.integers(0, 2**30),
+    st.binary(max_size=8).filter(lambda raw: not raw.endswith(b"\0")),
+    st.lists(writers, max_size=5).map(tuple),
+)
+def test_a_stand_comes_back_as_it_was_committed(ends, writer, lives, fences):
+    stand = Stand(ends, writer, lives, fences)
+    assert decode_stand(encode_stand(stand)) == stand
+    assert decode_mark(encode_stand(stand)) == ends
+
+
+@given(st.text(max_size=60))
+def test_other_text_is_no_stand(text):
+    try:
+        assert isinstance(decode_stand(text), Stand)
+    except UnreadableRecordError as error:
+        assert error.reason in ("bad_mark", "unknown_version")
+
+
+@given(st.binary(max_size=30))
+def test_other_bytes_name_no_writer(raw):
+    found = writer_of(raw)
+    assert found is None or found.header()[1].decode() == raw.decode()
+
+
+def test_a_fence_in_a_topic_of_producers_counts_for_nothing():
+    requested = TopicPartition(topics.REQUESTED[0], 0)
+    fences = Fences(requested)
+    assert fences.admits(record(0, True, Writer("render", 0, 9), requested))
+    assert fences.admits(record(1, False, Writer("render", 0, 1), requested))
+
+
+# ---- on a log
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    opened = open_log(LogSettings(tmp_path / "log", 1))
+    opened.create_topics(topics.ALL)
+    yield opened
+    opened.close()
+
+
+def outcome(log: Log, offset: int, writer: Writer | None) -> None:
+    headers = (("src", source_header(Position(READY, 0, offset))),)
+    signed = (*headers, writer.header()) if writer else headers
+    log.append_wait(topics.EVENTS, [Entry(0, b"k", b"{}", signed)])
+
+
+def handed_out(settling: Settling, tp: TopicPartition = SOURCE) -> list[int]:
+    """Everything up to the end of the partition, or until it stops."""
+    source = LogSource(settling, Running(), one_outcome=True)
+    part = source.build_part("log", f"{tp.topic}/{tp.partition}", None)
+    items: list[int] = []
+
+    def is_through() -> bool:
+        items.extend(item.record.offset for item in part.next_batch())
+        return tp in settling.stopped or settling.settler(tp).position == settling.log.end_offset(
+            tp
+        )
+
+    wait_until(is_through, 10, "the partition's records")
+    part.close()
+    return items
+
+
+def own(incarnation: int) -> dict[int, Writer]:
+    return {0: Writer("dispatch", 0, incarnation)}
+
+
+def test_a_start_finds_what_the_former_owner_did_in_time_and_not_what_came_late(log):
+    log.append_wait(READY, [Entry(0, b"k", b"v")] * 4)
+    first = Settling(log, SPEC, [0], writers=own(1))
+    first.close()
+    outcome(log, 0, Writer("dispatch", 0, 1))
+    second = Settling(log, SPEC, [0], writers=own(2))
+    outcome(log, 1, Writer("dispatch", 0, 1))  # late: it stands behind the second one's fence
+    assert handed_out(second) == [1, 2, 3]
+    outcome(log, 2, Writer("dispatch", 0, 2))
+    second.close()
+    third = Settling(log, SPEC, [0], writers=own(3))
+    assert handed_out(third) == [1, 3]
+    third.close()
+
+
+def test_late_records_of_a_source_are_passed_over(log):
+    render, later = Writer("render", 0, 1), Writer("render", 0, 2)
+    log.append_wait(
+        READY,
+        [
+            Entry(0, b"k", b"v", (render.header(),)),
+            fence_entry(0, later),
+            Entry(0, b"k", b"v", (render.header(),)),
+            Entry(0, b"k", b"v", (later.header(),)),
+        ],
+    )
+    settling = Settling(log, SPEC, [0])
+    assert handed_out(settling) == [0, 3]
+    settling.settler(SOURCE).settle((0, 3))
+    assert settling.settler(SOURCE).watermark == 4
+    settling.close()
+
+
+def test_a_fence_and_what_came_late_are_not_held_in_a_delay_topic(log):
+    delayed = TopicPartition(RETRY, 0)
+    spec = FlowSpec("dispatch", {RETRY: 1}, SPEC.outputs, hold_ms={RETRY: 3_600_000})
+    late = Entry(0, b"k", b"v", (Writer("dispatch", 0, 1).header(),))
+    log.append_wait(RETRY, [fence_entry(0, Writer("dispatch", 0, 2)), late, Entry(0, b"k", b"v")])
+    settling = Settling(log, spec, [0])
+    part = LogSource(settling, Running(), one_outcome=True).build_part("log", f"{RETRY}/0", None)
+    wait_until(lambda: part.next_batch() or settling.settler(delayed).watermark, 10, "the fence")
+    assert part.next_batch() == []
+    assert settling.settler(delayed).watermark == 2
+    part.close()
+    settling.close()
+
+
+def test_outcomes_name_their_writer(log):
+    log.append_wait(READY, [Entry(0, b"k", b"v")])
+    settling = Settling(log, SPEC, [0], writers=own(7))
+    source = Position(READY, 0, 0)
+    entry = Entry(0, b"k", b"{}", (("src", source_header(source)),))
+    OutcomeWriter(settling).write([(topics.EVENTS, [entry])], [source])
+    wait_until(lambda: settling.acks, 10, "the acknowledgement")
+    *_, written = log.scan(EVENTS, 0, log.end_offset(EVENTS))
+    assert ("writer", b"dispatch/0/7") in written.headers
+    settling.close()
+
+
+# ---- what is gone is not passed over (R4)
+
+
+def stopped(log: Log) -> str:
+    settling = Settling(log, SPEC, [0])
+    try:
+        assert handed_out(settling) == []
+        return settling.stopped.get(SOURCE, "")
+    finally:
+        settling.close()
+
+
+def filled(directory: Path) -> Log:
+    log = open_log(LogSettings(directory / "small", 1, segment_bytes=65_536))
+    log.create_topics(topics.ALL)
+    for topic in (READY, topics.EVENTS):
+        log.append_wait(topic, [Entry(0, b"k", b"x" * 3_000)] * 100)
+        log.append_wait(topic, [Entry(0, b"k", b"x" * 3_000)] * 100)
+    return log
+
+
+def test_a_partition_that_lost_records_before_they_were_read_stops(tmp_path):
+    log = filled(tmp_path)
+    log.delete_before(SOURCE, 150)
+    first = log.start_offset(SOURCE)
+    assert first
+    assert stopped(log) == f"no offset is committed, and it begins at {first}"
+    log.commit("dispatch", {SOURCE: Committed(first - 1, encode_stand(Stand((200,))))})
+    assert "were deleted before they were read" in stopped(log)
+    log.commit("dispatch", {SOURCE: Committed(201, encode_stand(Stand((200,))))})
+    assert "it was cut or made anew" in stopped(log)
+    assert log.committed("dispatch", SOURCE) == Committed(201, encode_stand(Stand((200,))))
+    log.close()
+
+
+def test_a_partition_whose_outcomes_are_not_known_any_more_stops(tmp_path):
+    log = filled(tmp_path)
+    log.delete_before(EVENTS, 150)
+    assert "which of its records were done" in stopped(log)
+    log.close()
+
+
+def test_a_reader_that_comes_upon_a_gap_of_deleted_records_stops(tmp_path):
+    log = filled(tmp_path)
+    settling = Settling(log, replace(SPEC, window_records=50), [0])
+    part = LogSource(settling, Running(), one_outcome=True).build_part("log", f"{READY}/0", None)
+    seen = wait_until(part.next_batch, 10, "the first records")
+    log.delete_before(SOURCE, 200)
+    log.append_wait(READY, [Entry(0, b"k", b"v")])
+    settling.settler(SOURCE).settle([item.record.offset for item in seen])
+    # The embedded reader has files open that are deleted; one in a cluster finds nothing there.
+    part._reader = log.reader(SOURCE, len(seen))
+    wait_until(lambda: part.next_batch() or settling.stopped, 10, "the gap")
+    reason = f"records {len(seen)} to 199 were deleted before they were read"
+    assert settling.stopped == {SOURCE: reason}
+    settling.close()
+    log.close()
