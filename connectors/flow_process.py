@@ -103,6 +103,9 @@ class FlowProcess:
                 self._share(log, session, alone=alone)
             else:
                 self.log.create_topics(topics.ALL)
+                # They keep the number that they were made with, whatever the setting says now.
+                there = range(self.log.partitions(topics.EVENTS))
+                self.numbers = tuple(self._ownership.acquire(there))
             events = [TopicPartition(topics.EVENTS, number) for number in self.numbers]
             self._watchdog = ClockWatchdog(
                 ClockFile(data_dir), FreshStamps(self.log, events), self._leave
@@ -131,7 +134,8 @@ class FlowProcess:
             on_lost=self._begin_again,
         )
         self._ownership = membership
-        self.numbers = tuple(membership.acquire(self.numbers))
+        # As many as its topic has, whatever the setting says: it grows last of all.
+        self.numbers = tuple(membership.acquire(range(self.log.partitions(topics.OWNERSHIP))))
         self.writers = membership.writers()
         logger.info("owns", partitions=self.numbers)
 

@@ -1,10 +1,10 @@
 """What a look at the log says of the flows, whether they run or not; it changes nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from connectors.log.flow_spec import FlowSpec, is_read_back_group
-from connectors.log.lost import lives_of, why_stopped
+from connectors.log.lost import fitting, lives_of, why_stopped
 from connectors.log.port import Committed, Log, TopicPartition
 from connectors.log.settle import Stand, decode_stand
 from connectors.smtp.leases import lease_of
@@ -68,7 +68,7 @@ def stopped(log: Log, spec: FlowSpec) -> dict[TopicPartition, str]:
     found = {}
     for tp, committed in log.committed_all(spec.name, sources).items():
         outputs_of = outputs[tp.partition]
-        stand = _stand(committed, len(outputs_of))
+        stand = _stand(committed, outputs_of, bounds[0])
         lives = lives_of(log, tp, outputs_of) if stand and stand.lives else b""
         reason = why_stopped(tp, committed, stand, lives, outputs_of, bounds)
         if reason:
@@ -76,9 +76,13 @@ def stopped(log: Log, spec: FlowSpec) -> dict[TopicPartition, str]:
     return found
 
 
-def _stand(committed: Committed | None, outputs: int) -> Stand | None:
+def _stand(
+    committed: Committed | None,
+    outputs: Sequence[TopicPartition],
+    firsts: Mapping[TopicPartition, int],
+) -> Stand | None:
     try:
         stand = decode_stand(committed.metadata) if committed else None
     except UnreadableRecordError:
         return None
-    return stand if stand and len(stand.ends) == outputs else None
+    return stand and fitting(stand, outputs, firsts)

@@ -1,8 +1,10 @@
 """Why a partition may not be read on: mail was lost in it, or could be sent twice (R4)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 
+from connectors.log.growing import stretched
 from connectors.log.port import Committed, Log, TopicPartition
 from connectors.log.settle import Stand
 
@@ -32,6 +34,17 @@ def lives_of(log: Log, tp: TopicPartition, outputs: Sequence[TopicPartition]) ->
     names = sorted({tp.topic, *(output.topic for output in outputs)})
     lives = "\n".join(log.incarnation(name) for name in names)
     return sha256(lives.encode()).digest()[:8]
+
+
+def fitting(
+    stand: Stand, outputs: Sequence[TopicPartition], firsts: Mapping[TopicPartition, int]
+) -> Stand | None:
+    """A stand whose mark is of these outputs, also where they are more by now; else None."""
+    if len(stand.ends) == len(outputs):
+        return stand
+    whole = tuple(firsts[output] for output in outputs)
+    ends = stretched(outputs, stand.ends) if stand.ends else whole
+    return None if ends is None else replace(stand, ends=ends)
 
 
 def why_stopped(

@@ -47,6 +47,11 @@ class Stand:
     fences: tuple[Writer, ...] = ()
 
 
+# Of a partition that was added to its topic: it was empty then, so whatever its outputs hold of its
+# records stands where they begin, or after.
+BEGUN = Stand(())
+
+
 def encode_stand(stand: Stand) -> str:
     """A stand as base64; of a log without fences and lives the same as its mark."""
     if not (stand.writer or stand.lives or stand.fences):

@@ -11,7 +11,7 @@ import structlog
 
 from connectors.log.fences import Fences, Writer, fence_entry
 from connectors.log.flow_spec import FlowSpec, read_back_group
-from connectors.log.lost import lives_of, why_stopped
+from connectors.log.lost import fitting, lives_of, why_stopped
 from connectors.log.port import Committed, Entry, Log, TopicPartition
 from connectors.log.settle import Settler, Stand, decode_stand, source_of
 from connectors.log.suspects import Suspects
@@ -199,7 +199,7 @@ class Settling:
         committed = self.log.committed_all(self.spec.name, self.sources)
         for tp in self.sources:
             at = committed[tp]
-            stand, lives = self._stand(tp, at), self._lives(tp)
+            stand, lives = self._stand(tp, at, firsts), self._lives(tp)
             outputs_of = self._outputs[tp.partition]
             reason = why_stopped(tp, at, stand, lives, outputs_of, (firsts, now_ends))
             if reason:
@@ -241,7 +241,12 @@ class Settling:
             return b""
         return lives_of(self.log, tp, self._outputs[tp.partition])
 
-    def _stand(self, tp: TopicPartition, committed: Committed | None) -> Stand | None:
+    def _stand(
+        self,
+        tp: TopicPartition,
+        committed: Committed | None,
+        firsts: Mapping[TopicPartition, int],
+    ) -> Stand | None:
         """What was committed; without a usable mark the outputs are read whole."""
         if committed is None:
             return None
@@ -250,10 +255,10 @@ class Settling:
         except UnreadableRecordError as error:
             logger.warning("mark unreadable, outputs are read whole", tp=tp, error=str(error))
             return None
-        if len(stand.ends) != len(self._outputs[tp.partition]):
+        found = fitting(stand, self._outputs[tp.partition], firsts)
+        if found is None:
             logger.warning("mark of another layout, outputs are read whole", tp=tp)
-            return None
-        return stand
+        return found
 
     def _scan(
         self,

@@ -13,11 +13,11 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from connectors.log import KafkaSettings, LogSettings, open_log
+from connectors.log import KafkaSettings, LogSettings, moved, open_log
 from sealwax import clock
 from sealwax.cli.child import LifeLock
 from sealwax.cli.output import say
-from sealwax.config import Address
+from sealwax.config import Address, Settings
 from sealwax.errors import ConfigurationError, OwnedElsewhereError, StorageFullError
 from sealwax.store.processes import NAMES, ProcessFiles
 
@@ -118,7 +118,15 @@ def check_flows(data_dir: Path) -> None:
                 raise OwnedElsewhereError(f"flow {flow} ({path})", _pid_in(path)) from None
 
 
-def check_log(settings: LogSettings | KafkaSettings) -> None:
+def check_log(settings: Settings) -> None:
+    """Raises ConfigurationError where the log was moved to Kafka, or is being moved."""
+    if settings.log == settings.embedded_log:
+        moved.refuse_moved(settings.embedded_log.directory)
+    else:
+        moved.refuse_unfinished(settings.embedded_log.directory)
+
+
+def wait_for_kafka(settings: LogSettings | KafkaSettings) -> None:
     """Waits for Kafka, and makes missing topics; a log on this machine needs nothing.
 
     Raises:

@@ -75,6 +75,7 @@ def run(
     with preflight.only_supervisor(settings.data_dir):
         preflight.wait_for_survivors(settings.data_dir, patience(settings))
         preflight.check_flows(settings.data_dir)
+        preflight.check_log(settings)
         preflight.check_port(settings.http)
         if settings.metrics is not None:
             metrics = Address(*settings.metrics)
@@ -83,7 +84,7 @@ def run(
                     f"SEALWAX_METRICS and SEALWAX_HTTP are both {metrics}: set another one"
                 )
             preflight.check_port(metrics, "the metrics'", "SEALWAX_METRICS")
-        preflight.check_log(settings.log)
+        preflight.wait_for_kafka(settings.log)
         with closing(open_store(settings.relational)) as store:
             write_operator_key(store, settings.operator_key_file)
             ready = partial(_announce, settings, store)

@@ -168,9 +168,14 @@ class Settings:
                 compression=self.values["kafka_compression"],
                 timeout=self.values["log_timeout"],
             )
+        return self.embedded_log
+
+    @property
+    def embedded_log(self) -> LogSettings:
+        """The log of the data directory, whether it is the one in use or not."""
         return LogSettings(
             directory=self.data_dir / "log",
-            partitions=partitions or _PARTITIONS,
+            partitions=self.values["partitions"] or _PARTITIONS,
             segment_bytes=self.values["segment_bytes"],
             lock_timeout=self.values["log_timeout"],
         )

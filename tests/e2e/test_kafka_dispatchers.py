@@ -84,3 +84,19 @@ def test_two_become_three_and_two_again_and_nothing_comes_twice(tmp_path, on_kaf
             third.kill()
     assert third.said("owns")
     assert doubled == 0
+
+
+def test_a_dispatcher_of_two_workers_beside_another_one_doubles_nothing(tmp_path, on_kafka):
+    with under_load(tmp_path, on_kafka) as (platform, sink, load):
+        two = Dispatcher(tmp_path / "two", platform.environment, "-w", "2")
+        try:
+            two.start()
+            two.wait_until_ready()
+            with load.running():
+                time.sleep(3)
+            doubled = ended_well("Kafka, a dispatcher of two workers", 1, platform, sink, load)
+            assert two.stop() == 0
+        finally:
+            two.kill()
+    assert two.said("owns")
+    assert doubled == 0

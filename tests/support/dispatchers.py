@@ -15,7 +15,9 @@ from tests.support.waiting import wait_until
 class Dispatcher:
     """`python -m bytewax.run flows.dispatch` as a machine of its own would run it."""
 
-    def __init__(self, data_dir: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, data_dir: Path, environment: Mapping[str, str], *options: str) -> None:
+        """Takes options of `bytewax.run`."""
+        self._options = options
         self.data_dir = data_dir
         data_dir.mkdir(parents=True, exist_ok=True)
         self.output = data_dir.parent / f"{data_dir.name}.log"
@@ -26,9 +28,13 @@ class Dispatcher:
         """Starts it without waiting."""
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "bytewax.run", "flows.dispatch"],
+                [sys.executable, "-m", "bytewax.run", "flows.dispatch", *self._options],
                 env=self._environment, stdout=output, stderr=output, cwd=ROOT,
             )  # fmt: skip
+
+    def has_ended(self) -> bool:
+        assert self._process
+        return self._process.poll() is not None
 
     def is_ready(self) -> bool:
         return (self.data_dir / "run" / "dispatch.ready").exists()

@@ -99,14 +99,14 @@ def alone(log: KafkaLog, flow: str, session: timedelta) -> Iterator[None]:
     # A process that runs is not asked for its partitions: it would start anew for that.
     deadline = clock.monotonic() + (session + _LEAVES_IN).total_seconds()
     pause = threading.Event()
-    while others := log.members(flow):
+    while others := log.processes(flow):
         if clock.monotonic() > deadline:
             raise _runs_elsewhere(flow, others)
         pause.wait(_POLL_S)
     member = _SoleMember(log, flow, session)
     try:
         if not member.has_all_within(_JOINS_IN):
-            raise _runs_elsewhere(flow, log.members(flow))
+            raise _runs_elsewhere(flow, log.processes(flow))
         yield
     finally:
         member.close()

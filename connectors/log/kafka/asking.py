@@ -37,9 +37,15 @@ _PASSING = frozenset({
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - public codes with private names
     KafkaError._NOENT,  # noqa: SLF001 - no leaders are known
     KafkaError._TIMED_OUT,  # noqa: SLF001
+    KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001
     KafkaError._TRANSPORT,  # noqa: SLF001
     KafkaError._WAIT_COORD,  # noqa: SLF001
 })  # fmt: skip
+
+
+def passes(error: KafkaError) -> bool:
+    """Whether the same may be asked again with another result."""
+    return error.code() in _PASSING or error.retriable()
 
 
 class Asking:
@@ -57,10 +63,7 @@ class Asking:
         self._pause = threading.Event()
 
     def ask(
-        self,
-        request: Callable[[AdminClient, float], Mapping[K, Future[Any]]],
-        *allowed: int,
-        check: Callable[[Any], None] = lambda _answer: None,
+        self, request: Callable[[AdminClient, float], Mapping[K, Future[Any]]], *allowed: int
     ) -> dict[K, Any]:
         """The answers by what they are about.
 
@@ -68,7 +71,6 @@ class Asking:
             request: Takes a client and a timeout in seconds, and makes its futures. It may be
                 made more than once.
             allowed: Codes of errors that are an answer too; it is None.
-            check: Raises KafkaException for an answer with an error in it.
 
         Raises:
             LogAwayError: An error that does not pass, or did not in time.
@@ -77,7 +79,7 @@ class Asking:
         while True:
             client = self._client
             seconds = max(1.0, min(_TRY_S, deadline - clock.monotonic()))
-            answers, passing = _answers(request(client, _OPERATION_S), seconds, allowed, check)
+            answers, passing = _answers(request(client, _OPERATION_S), seconds, allowed)
             if passing is None:
                 return answers
             if clock.monotonic() >= deadline:
@@ -88,10 +90,7 @@ class Asking:
 
 
 def _answers(
-    futures: Mapping[K, Future[Any]],
-    seconds: float,
-    allowed: tuple[int, ...],
-    check: Callable[[Any], None],
+    futures: Mapping[K, Future[Any]], seconds: float, allowed: tuple[int, ...]
 ) -> tuple[dict[K, Any], KafkaError | None]:
     """What came, and an error that passes."""
     answers: dict[K, Any] = {}
@@ -99,12 +98,11 @@ def _answers(
     for key, future in futures.items():
         try:
             answers[key] = future.result(seconds)
-            check(answers[key])
         except KafkaException as error:
             reason: KafkaError = error.args[0]
             if reason.code() in allowed:
                 answers[key] = None
-            elif reason.code() in _PASSING or reason.retriable():
+            elif passes(reason):
                 passing = reason
             else:
                 raise LogAwayError(f"Kafka refuses: {reason.str()}") from error

@@ -1,16 +1,23 @@
 """Committed positions, as every Kafka tool shows them."""
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException
+from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaError
 from confluent_kafka import TopicPartition as Place
+from confluent_kafka.admin import AdminClient
 
-from connectors.log.kafka.asking import Asking
+from connectors.log.kafka.asking import Asking, passes
 from connectors.log.kafka.settings import KafkaSettings
 from connectors.log.port import Committed, TopicPartition
+from sealwax import clock
+from sealwax.errors import LogAwayError
 
 _MOST_METADATA = 3_000  # a broker takes 4,096 bytes by default
+_AGAIN_AFTER_S = 0.1
 MEMBERS = "-members"
 
 
@@ -34,7 +41,9 @@ class Groups:
 
     def __init__(self, settings: KafkaSettings, asking: Asking) -> None:
         self._namespace = settings.namespace
+        self._timeout_s = settings.timeout_s
         self._asking = asking
+        self._pause = threading.Event()
 
     def commit(self, group: str, positions: Mapping[TopicPartition, Committed]) -> None:
         """Commits positions in one request.
@@ -50,11 +59,11 @@ class Groups:
             for tp, at in positions.items()
         ]
         request = [ConsumerGroupTopicPartitions(self._namespace + group, places)]
-        self._asking.ask(
+        self._answer(
             lambda admin, seconds: admin.alter_consumer_group_offsets(
                 request, request_timeout=seconds
             ),
-            check=_check_places,
+            f"the offsets of {group} were not committed",
         )
 
     def committed(
@@ -65,20 +74,51 @@ class Groups:
             return {}
         places = [Place(self._namespace + tp.topic, tp.partition) for tp in tps]
         request = [ConsumerGroupTopicPartitions(self._namespace + group, places)]
-        (answer,) = self._asking.ask(
+        places = self._answer(
             lambda admin, seconds: admin.list_consumer_group_offsets(
                 request, request_timeout=seconds, require_stable=True
             ),
-            check=_check_places,
-        ).values()
+            f"the offsets of {group} are not known",
+        )
         found: dict[TopicPartition, Committed | None] = dict.fromkeys(tps)
-        for place in answer.topic_partitions:
+        for place in places:
             if place.offset >= 0:
                 tp = TopicPartition(place.topic.removeprefix(self._namespace), place.partition)
                 found[tp] = Committed(place.offset, place.metadata or "")
         return found
 
-    def members(self, flow: str) -> list[Member]:
+    def _answer(
+        self, request: Callable[[AdminClient, float], Mapping[str, Future[Any]]], problem: str
+    ) -> list[Place]:
+        """The answer about one group; errors of single partitions pass too (a coordinator loads).
+
+        Raises:
+            LogAwayError: With what the problem is.
+        """
+        deadline = clock.monotonic() + self._timeout_s
+        while True:
+            (answer,) = self._asking.ask(request).values()
+            places: list[Place] = answer.topic_partitions
+            error = next((place.error for place in places if place.error is not None), None)
+            if error is None:
+                return places
+            if not passes(error) or clock.monotonic() >= deadline:
+                raise LogAwayError(f"{problem}: {error}")
+            self._pause.wait(_AGAIN_AFTER_S)
+
+    def names(self) -> list[str]:
+        """All groups but those of members."""
+        (listed,) = self._asking.ask(
+            lambda admin, seconds: {"": admin.list_consumer_groups(request_timeout=seconds)}
+        ).values()
+        names = [group.group_id for group in listed.valid]
+        return [
+            name.removeprefix(self._namespace)
+            for name in names
+            if name.startswith(self._namespace) and not name.endswith(MEMBERS)
+        ]
+
+    def processes(self, flow: str) -> list[Member]:
         """The processes in the group of a flow, by the lowest of their numbers."""
         group = f"{self._namespace}{flow}{MEMBERS}"
         (described,) = self._asking.ask(
@@ -97,21 +137,16 @@ class Groups:
         ]
         return sorted(members, key=lambda member: (member.numbers, member.instance))
 
-    def names(self) -> list[str]:
-        """All groups but those of members."""
+    def working(self) -> list[str]:
+        """The groups of members that have one."""
         (listed,) = self._asking.ask(
             lambda admin, seconds: {"": admin.list_consumer_groups(request_timeout=seconds)}
         ).values()
-        names = [group.group_id for group in listed.valid]
+        idle = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
         return [
-            name.removeprefix(self._namespace)
-            for name in names
-            if name.startswith(self._namespace) and not name.endswith(MEMBERS)
+            group.group_id.removeprefix(self._namespace)
+            for group in listed.valid
+            if group.group_id.startswith(self._namespace)
+            and group.group_id.endswith(MEMBERS)
+            and group.state not in idle
         ]
-
-
-def _check_places(answer: ConsumerGroupTopicPartitions) -> None:
-    """A coordinator that moves or loads says so for each partition."""
-    for place in answer.topic_partitions or ():
-        if place.error is not None:
-            raise KafkaException(place.error)

@@ -157,9 +157,13 @@ class KafkaLog(Log):
     def groups(self) -> Sequence[str]:
         return self._groups.names()
 
-    def members(self, flow: str) -> list[Member]:
-        """The processes that are in the group of a flow, wherever they run."""
-        return self._groups.members(flow)
+    def processes(self, flow: str) -> list[Member]:
+        """The processes in the group of a flow, wherever they run."""
+        return self._groups.processes(flow)
+
+    def members(self) -> Sequence[str]:
+        """The groups of flows that have a process on this log, or had one a moment ago."""
+        return self._groups.working()
 
     @override
     def lag(self, group: str, tp: TopicPartition) -> int:

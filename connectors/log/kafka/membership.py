@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from math import inf
@@ -33,6 +34,7 @@ DRAIN = timedelta(seconds=20)
 # others get what was given up: a static member that comes back triggers nothing.
 _HANDED_ON_S = 5.0
 _SAY_AFTER_S = 5.0
+_LOOK_S = 2.0
 _LOST = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID})
 
 logger = structlog.get_logger(__name__)
@@ -185,6 +187,15 @@ class Membership(Ownership):
         """Whether an assignment or its end changes what this process owns."""
         return any(place.partition == 0 or not self._member.alone for place in places)
 
+    def _has_grown(self, consumer: Consumer) -> bool:
+        """Whether there are numbers that one process which has all does not know."""
+        if not self._member.alone or 0 not in self._assigned:
+            return False
+        with suppress(KafkaException):
+            there = consumer.list_topics(self._topic, _LOOK_S).topics[self._topic].partitions
+            return not there.keys() <= (self._owned or frozenset())
+        return False
+
     def _run(self) -> None:
         """Polls, and each second proves membership: a commit is taken from a member alone."""
         proven_at = -inf
@@ -210,8 +221,8 @@ class Membership(Ownership):
             self._assigned.update(place.partition for place in places)
             self._changed_at = clock.monotonic()
             self._assignments += 1
-            tell = self._counts(places) and self._owned is not None and not self._in_question
-        if tell:
+            running = self._owned is not None and not self._in_question
+        if running and (self._counts(places) or self._has_grown(consumer)):
             self._tell_changed()
 
     def _revoke(self, consumer: Consumer, places: list[Place]) -> None:

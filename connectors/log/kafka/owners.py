@@ -25,7 +25,7 @@ class Owner(NamedTuple):
 
 def owners(log: KafkaLog, *flows: str) -> list[Owner]:
     """The processes of these flows, wherever they run."""
-    members = [(flow, member) for flow in flows for member in log.members(flow)]
+    members = [(flow, member) for flow in flows for member in log.processes(flow)]
     hosts = _hosts(log) if members else {}
     return [
         Owner(flow, member.numbers, hosts.get(member.instance, member.address), member.instance)

@@ -1,13 +1,14 @@
 """The topics of an installation: made at a start, compared then, mended by `topics apply` (R5)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from connectors.log.kafka.log import KafkaLog
 from connectors.log.kafka.settings import KafkaSettings
-from connectors.log.port import Log
-from sealwax.errors import ConfigurationError
-from sealwax.model.topics import ALL_OF_KAFKA
+from connectors.log.port import Committed, Log, TopicPartition
+from connectors.log.settle import BEGUN, decode_stand, encode_stand
+from sealwax.errors import ConfigurationError, UnreadableRecordError
+from sealwax.model.topics import ALL, ALL_OF_KAFKA, OWNERSHIP
 from sealwax.policy.topic_layout import Difference, differences
 
 APPLY = "sealwax topics apply"
@@ -51,6 +52,9 @@ def found_differences(log: KafkaLog) -> dict[str, list[Difference]]:
 def apply(log: KafkaLog, partitions: int | None = None) -> Iterator[str]:
     """Makes missing topics and mends the others; yields a sentence for each change.
 
+    Flows may run meanwhile. They take new partition numbers over when the topic of their ownership
+    has them: it grows last, when it is known where they begin. May be interrupted and repeated.
+
     Args:
         log: The log.
         partitions: So many for every topic; None to level them at the largest there is.
@@ -65,11 +69,43 @@ def apply(log: KafkaLog, partitions: int | None = None) -> Iterator[str]:
         raise ConfigurationError(
             f"the topics have {most} partitions, and Kafka's topics do not get fewer"
         )
-    for name in log.topics.create(ALL_OF_KAFKA):
+    number = partitions or most or log.settings.partitions
+    owned = described[OWNERSHIP].partitions if OWNERSHIP in described else most
+    for name in log.topics.create(ALL_OF_KAFKA, number):
         yield f"{name}: made"
-    number = max(partitions or 0, most)
-    for name, found in described.items():
-        yield from _mend(log, name, differences(replace(wanted[name], partitions=number), found))
+    for name in sorted(described, key=lambda name: name == OWNERSHIP):
+        if name == OWNERSHIP and owned < number:
+            _begin(log, range(owned), range(owned, number))
+        different = differences(replace(wanted[name], partitions=number), described[name])
+        yield from _mend(log, name, different)
+
+
+def _begin(log: Log, old: Sequence[int], new: Sequence[int]) -> None:
+    """Commits that flows begin in new partitions.
+
+    Without it they could not be told from old ones whose offsets were lost, which are not read
+    where an output has let go of records already (R4).
+    """
+    tps = [TopicPartition(spec.name, n) for spec in ALL for n in (*old, *new)]
+    starts = log.start_offsets(tps)
+    for group in log.groups():
+        committed = log.committed_all(group, tps)
+        settled = {tp.topic for tp, at in committed.items() if at and _is_stand(at)}
+        begun = {
+            tp: Committed(0, encode_stand(BEGUN))
+            for tp, at in committed.items()
+            if at is None and tp.partition in new and tp.topic in settled and not starts[tp]
+        }
+        if begun:
+            log.commit(group, begun)
+
+
+def _is_stand(committed: Committed) -> bool:
+    try:
+        decode_stand(committed.metadata)
+    except UnreadableRecordError:
+        return False
+    return True
 
 
 def _mend(log: KafkaLog, name: str, found: list[Difference]) -> Iterator[str]:

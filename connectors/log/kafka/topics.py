@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from confluent_kafka import KafkaError, TopicCollection
 from confluent_kafka.admin import (
@@ -22,8 +23,10 @@ from sealwax.model.topics import TopicSpec
 from sealwax.policy.topic_layout import Found, Wanted
 
 _EXISTS = KafkaError.TOPIC_ALREADY_EXISTS
+_HAS_THEM = KafkaError.INVALID_PARTITIONS
 _UNKNOWN = KafkaError.UNKNOWN_TOPIC_OR_PART
 _LOOK_EVERY_S = 0.05
+_AS_IT_HAS_TO_BE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +63,32 @@ class Topics:
             for spec in specs
         }
 
-    def create(self, specs: Iterable[TopicSpec]) -> list[str]:
-        """Makes what is missing; the names of what was made here."""
+    def create(
+        self,
+        specs: Iterable[TopicSpec],
+        partitions: int | None = None,
+        config: Mapping[str, str] = _AS_IT_HAS_TO_BE,
+    ) -> list[str]:
+        """Makes what is missing; the names of what was made here.
+
+        Args:
+            specs: The topics.
+            partitions: How many; None for as many as those that are there have, and for what the
+                settings say where there are none.
+            config: Properties that differ from what they have to be in the end.
+        """
         wanted = self.wanted(specs)
         there = self.look_up(list(wanted))
         missing = {name: want for name, want in wanted.items() if name not in there}
         if not missing:
             return []
+        number = partitions or max((topic.partitions for topic in there.values()), default=0)
         requests = [
             NewTopic(
                 self._settings.namespace + name,
-                want.partitions,
+                number or want.partitions,
                 -1 if want.replication is None else want.replication,
-                config=want.config(),
+                config={**want.config(), **config},
             )
             for name, want in missing.items()
         ]
@@ -108,10 +124,13 @@ class Topics:
         if not resources:
             return {}
         configs = self._asking.ask(
-            lambda admin, seconds: admin.describe_configs(resources, request_timeout=seconds)
+            lambda admin, seconds: admin.describe_configs(resources, request_timeout=seconds),
+            _UNKNOWN,
         )
         found = {}
         for resource, config in configs.items():
+            if config is None:
+                continue  # deleted meanwhile
             name = resource.name.removeprefix(self._settings.namespace)
             found[name] = Found(
                 partitions=len(described[name].partitions),
@@ -125,11 +144,17 @@ class Topics:
         full = self._settings.namespace + name
         request = [NewPartitions(full, partitions)]
         self._asking.ask(
-            lambda admin, seconds: admin.create_partitions(request, request_timeout=seconds)
+            lambda admin, seconds: admin.create_partitions(request, request_timeout=seconds),
+            _HAS_THEM,  # by a request before, whose answer was lost
         )
+        self._known.pop(name, None)
+        self._wait_for([name], partitions)
 
     def configure(self, name: str, config: Mapping[str, str]) -> None:
-        """Sets some of a topic's properties and leaves the others alone."""
+        """Sets some of a topic's properties and leaves the others alone.
+
+        Brokers hear of it a moment later: it waits until the one that is asked has.
+        """
         resource = ConfigResource(
             ResourceType.TOPIC,
             self._settings.namespace + name,
@@ -143,14 +168,22 @@ class Topics:
                 [resource], request_timeout=seconds
             )
         )
+        deadline = clock.monotonic() + self._settings.timeout_s
+        while clock.monotonic() < deadline:
+            found = self.describe([name])
+            if name in found and config.items() <= found[name].config.items():
+                return
+            self._pause.wait(_LOOK_EVERY_S)
 
-    def _wait_for(self, names: Sequence[str]) -> None:
-        """Until the leaders of new topics are named."""
+    def _wait_for(self, names: Sequence[str], partitions: int = 0) -> None:
+        """Until so many partitions are there, and the leaders of all are named."""
         deadline = clock.monotonic() + self._settings.timeout_s
         while clock.monotonic() < deadline:
             described = self._described(names)
             if len(described) == len(names) and all(
-                part.leader is not None for topic in described.values() for part in topic.partitions
+                len(topic.partitions) >= partitions
+                and all(part.leader is not None for part in topic.partitions)
+                for topic in described.values()
             ):
                 return
             self._pause.wait(_LOOK_EVERY_S)

@@ -6,6 +6,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from connectors.log import LogSettings, open_log
 from connectors.log.port import Committed, Entry, TopicPartition
 from sealwax.model import topics
@@ -74,3 +76,32 @@ def test_a_clock_that_goes_back_ends_it_with_75_and_all_that_is_durable_committe
         assert isinstance(committed, Committed)
         assert committed.offset == 2
         assert log.end_offset(TopicPartition(topics.EVENTS, 0)) == 2
+
+
+NUMBERS = """
+import sys
+from pathlib import Path
+from connectors.flow_process import FlowProcess
+from connectors.log import LogSettings
+
+data_dir = Path(sys.argv[1])
+process = FlowProcess("render", data_dir, LogSettings(data_dir / "log", int(sys.argv[2])))
+print(process.numbers, flush=True)
+"""
+
+
+@pytest.mark.parametrize("setting", [1, 5])
+def test_it_works_on_the_partitions_that_the_topics_have_whatever_the_setting_says(
+    tmp_path, setting
+):
+    data_dir = tmp_path / "data"
+    with closing(open_log(LogSettings(data_dir / "log", 3))) as log:
+        log.create_topics(topics.ALL)
+    run = subprocess.run(
+        [sys.executable, "-c", NUMBERS, data_dir, str(setting)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.stdout.startswith("(0, 1, 2)\n"), run.stderr

@@ -50,7 +50,7 @@ def test_while_a_process_runs_it_is_refused_and_says_where_and_disturbs_nobody(l
     changed: list[str] = []
     with closing(joined(log, settings, changed)) as process:
         process.acquire(range(4))
-        assert [(one.instance, one.numbers) for one in log.members("analytics")] == [
+        assert [(one.instance, one.numbers) for one in log.processes("analytics")] == [
             ("one", (0, 1, 2, 3))
         ]
         with (
@@ -66,10 +66,10 @@ def test_a_process_that_has_ended_is_waited_for(log, settings):
     process = joined(log, settings)
     process.acquire(range(4))
     process.close()
-    assert log.members("analytics")  # until its session is over
+    assert log.processes("analytics")  # until its session is over
     with alone(log, "analytics", SESSION):
-        assert [one.numbers for one in log.members("analytics")] == [(0, 1, 2, 3)]
-    wait_until(lambda: not log.members("analytics"), 10, "the command to leave the group")
+        assert [one.numbers for one in log.processes("analytics")] == [(0, 1, 2, 3)]
+    wait_until(lambda: not log.processes("analytics"), 10, "the command to leave the group")
 
 
 def test_a_process_that_starts_meanwhile_waits_until_the_work_is_done(log, settings):
@@ -78,7 +78,7 @@ def test_a_process_that_starts_meanwhile_waits_until_the_work_is_done(log, setti
         process = joined(log, settings)
         waiter = threading.Thread(target=lambda: owned.extend(process.acquire(range(4))))
         waiter.start()
-        wait_until(lambda: len(log.members("analytics")) == 2, 10, "the process to join")
+        wait_until(lambda: len(log.processes("analytics")) == 2, 10, "the process to join")
         waiter.join(3)
         assert not owned
     waiter.join(20)
