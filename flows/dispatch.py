@@ -16,16 +16,16 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from connectors.flow_process import FlowProcess
-from connectors.log.flow_spec import FlowSpec
+from connectors.log import specs
 from connectors.log.outcomes import OutcomeWriter
-from connectors.log.port import TopicPartition
 from connectors.log.retention import Kept
 from connectors.log.settling import Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink
+from connectors.metrics import FlowMetrics, serve_metrics
 from connectors.smtp.bridge import SmtpBridge, Timers
 from connectors.smtp.io import DecisionsSink, RepliesSource
 from connectors.smtp.leases import Leases
-from flows.operators.lane import SITE, Lane, LanePorts
+from flows.operators.lane import SITE, Lane, LanePorts, waiting_in
 from flows.operators.read import ReadDeliveries
 from sealwax import clock, config
 from sealwax.model import topics
@@ -33,11 +33,7 @@ from sealwax.smtp.engine import SmtpEngine
 from sealwax.store.limits import open_limits
 
 NAME = "dispatch"
-# A ready topic gets as much of the reading window as all delay topics of its stream together.
-_SHARES = dict.fromkeys(topics.READY, 5) | dict.fromkeys(topics.RETRY, 1)
-_OUTPUTS = (topics.EVENTS, topics.DEAD, *topics.RETRY)
-# Delay topics whose records are read at once and wait in the lane (R6).
-NOT_HELD = {topic: topics.DELAY_OF[topic] for topic in topics.READ_AT_ONCE}
+spec, NOT_HELD = specs.dispatch, specs.NOT_HELD
 # A lease looks for the outcome of its attempt for as long as an attempt may last, and longer.
 _LEASE_MS = 2 * 3_600_000
 KEPT = dict.fromkeys(topics.READY, Kept(sources=(NAME,), read_back_whole=("render",))) | (
@@ -84,16 +80,6 @@ def build(ports: Ports) -> Dataflow:
     return flow
 
 
-def spec() -> FlowSpec:
-    """What dispatch reads, where its outcomes go, and how long delay topics hold their records."""
-    return FlowSpec(
-        name=NAME,
-        shares=_SHARES,
-        outputs=lambda number: [TopicPartition(topic, number) for topic in _OUTPUTS],
-        hold_ms={topic: ms for topic, ms in topics.DELAY_OF.items() if topic not in NOT_HELD},
-    )
-
-
 def flow() -> Dataflow:
     """The flow as `python -m bytewax.run flows.dispatch` runs it."""
     settings = config.start(NAME)
@@ -126,6 +112,9 @@ def flow() -> Dataflow:
         stalled=bridge.stalled,
         shared=shared,
     )
+    if settings.metrics is not None:
+        metrics = FlowMetrics(settling, lambda: waiting_in(lanes.lanes))
+        process.on_close(serve_metrics(metrics, NAME, *settings.metrics))
     engine.start()
     process.on_drain(lambda: engine.drain(process.patience()))
     process.in_flight(lambda: bridge.busy)

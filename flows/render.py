@@ -11,10 +11,10 @@ from bytewax.outputs import Sink
 
 from connectors.claim_expiry import ClaimExpiry
 from connectors.flow_process import FlowProcess
+from connectors.log import specs
 from connectors.log.append import AppendSink
-from connectors.log.flow_spec import FlowSpec
 from connectors.log.outcomes import OutcomeWriter
-from connectors.log.port import Log, TopicPartition
+from connectors.log.port import Log
 from connectors.log.retention import Kept
 from connectors.log.settling import Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink
@@ -30,6 +30,7 @@ from sealwax.model import topics
 from sealwax.store.relational import Store, open_store
 
 NAME = "render"
+spec = specs.render
 KEPT = dict.fromkeys(topics.REQUESTED, Kept(sources=(NAME,)))
 
 
@@ -61,21 +62,6 @@ def build(ports: Ports) -> Dataflow:
     op.output("outcomes", rendered, ports.outcomes)
     op.output("settle", acks, ports.settle)
     return flow
-
-
-def spec(log: Log) -> FlowSpec:
-    """What render reads, and where its outcomes go: ready records go by the recipient's domain."""
-    return FlowSpec(
-        name=NAME,
-        shares=dict.fromkeys(topics.REQUESTED, 1),
-        outputs=lambda number: [
-            TopicPartition(topics.EVENTS, number),
-            TopicPartition(topics.DEAD, number),
-            *(TopicPartition(t, n) for t in topics.READY for n in range(log.partitions(t))),
-        ],
-        window_records=2_000,
-        window_bytes=64 * 1024 * 1024,
-    )
 
 
 def render_ports(settings: Settings, store: Store, log: Log) -> RenderPorts:

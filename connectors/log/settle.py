@@ -215,6 +215,9 @@ class Settler:
         self._unsettled_bytes = 0
         self._marks = deque([_Mark(offset, ends, stand.writer if stand else writer)])
         self._committed: Committed | None = None
+        # The record that is handed out next, where the source has it: offset and stamp.
+        self.head: tuple[int, int] | None = None
+        self._stamps: deque[tuple[int, int]] = deque()
         # True while outcomes of the last run may stand above the first mark, which must stay.
         self.replaying = False
 
@@ -237,6 +240,27 @@ class Settler:
     def unsettled_bytes(self) -> int:
         """Their values' size in bytes."""
         return self._unsettled_bytes
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """When the oldest record was appended that was read and is not settled; None without one.
+
+        Milliseconds since 1970, at most a second before it was.
+        """
+        with self._lock:
+            while len(self._stamps) > 1 and self._stamps[1][0] <= self._watermark:
+                self._stamps.popleft()
+            if self._watermark < self._position and self._stamps:
+                return self._stamps[0][1]
+            head = self.head
+            return head[1] if head and head[0] >= self._position else None
+
+    def note_stamp(self, offset: int, stamp_ms: int) -> None:
+        """Notes when a record was appended that is handed out next; seldom, for `oldest_ms`."""
+        with self._lock:
+            self._stamps.append((offset, stamp_ms))
+            while len(self._stamps) > 1 and self._stamps[1][0] <= self._watermark:
+                self._stamps.popleft()
 
     def hand_out(self, offset: int, size_bytes: int) -> None:
         """Notes that the record at `offset` goes to the flow.

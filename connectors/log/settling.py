@@ -4,7 +4,6 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ import structlog
 
 from connectors.log.fences import Fences, Writer, fence_entry
 from connectors.log.flow_spec import FlowSpec, read_back_group
-from connectors.log.growing import stretched
+from connectors.log.lost import fitting, lives_of, why_stopped
 from connectors.log.port import Committed, Entry, Log, TopicPartition
 from connectors.log.settle import Settler, Stand, decode_stand, source_of
 from connectors.log.suspects import Suspects
@@ -38,26 +37,6 @@ class Floor(NamedTuple):
 
     offset: int
     writer: int
-
-
-def why_lost(committed: int | None, first: int, end: int) -> str:
-    """Why a group may not go on in a partition: records are gone that it has not read (R4).
-
-    Args:
-        committed: The group's offset, or None.
-        first: The start of the partition.
-        end: Its end.
-
-    Returns:
-        A sentence; empty where nothing is lost.
-    """
-    if committed is None:
-        return f"no offset is committed, and it begins at {first}" if first else ""
-    if committed < first:
-        return f"records {committed} to {first - 1} were deleted before they were read"
-    if committed > end:
-        return f"it ends at {end}, below the committed offset {committed}: it was cut or made anew"
-    return ""
 
 
 class Settling:
@@ -221,7 +200,8 @@ class Settling:
         for tp in self.sources:
             at = committed[tp]
             stand, lives = self._stand(tp, at, firsts), self._lives(tp)
-            reason = self._why_stopped(tp, at, stand, lives, firsts, now_ends)
+            outputs_of = self._outputs[tp.partition]
+            reason = why_stopped(tp, at, stand, lives, outputs_of, (firsts, now_ends))
             if reason:
                 self.stop(tp, reason)
             offset = at.offset if at else firsts[tp]
@@ -259,9 +239,7 @@ class Settling:
         """Names these lives of the topics that a mark speaks of; nothing in a log of our own."""
         if not self.writers:
             return b""
-        names = sorted({tp.topic, *(output.topic for output in self._outputs[tp.partition])})
-        lives = "\n".join(self.log.incarnation(name) for name in names)
-        return sha256(lives.encode()).digest()[:8]
+        return lives_of(self.log, tp, self._outputs[tp.partition])
 
     def _stand(
         self,
@@ -277,41 +255,10 @@ class Settling:
         except UnreadableRecordError as error:
             logger.warning("mark unreadable, outputs are read whole", tp=tp, error=str(error))
             return None
-        outputs = self._outputs[tp.partition]
-        if len(stand.ends) == len(outputs):
-            return stand
-        whole = tuple(firsts[output] for output in outputs)
-        ends = stretched(outputs, stand.ends) if stand.ends else whole
-        if ends is None:
+        found = fitting(stand, self._outputs[tp.partition], firsts)
+        if found is None:
             logger.warning("mark of another layout, outputs are read whole", tp=tp)
-            return None
-        return replace(stand, ends=ends)
-
-    def _why_stopped(
-        self,
-        tp: TopicPartition,
-        committed: Committed | None,
-        stand: Stand | None,
-        lives: bytes,
-        firsts: Mapping[TopicPartition, int],
-        ends: Mapping[TopicPartition, int],
-    ) -> str:
-        """Why a partition may not be read on; empty where it may."""
-        if stand and stand.lives and lives and stand.lives != lives:
-            return "its topic, or one that its outcomes go to, was deleted and made again"
-        lost = why_lost(None if committed is None else committed.offset, firsts[tp], ends[tp])
-        if lost or firsts[tp] == ends[tp]:
-            return lost
-        outputs = self._outputs[tp.partition]
-        marks = stand.ends if stand else (0,) * len(outputs)
-        waits = committed is None or committed.offset < ends[tp]
-        for output, mark in zip(outputs, marks, strict=True):
-            if waits and mark < firsts[output]:
-                return (
-                    f"{output.topic}/{output.partition} begins at {firsts[output]}: which of its "
-                    f"records were done since {mark} is not known any more"
-                )
-        return ""
+        return found
 
     def _scan(
         self,

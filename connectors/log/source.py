@@ -14,8 +14,9 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from typing_extensions import override
 
 from connectors.log.fences import may_be_fence
+from connectors.log.lost import why_lost
 from connectors.log.port import Record, TopicPartition
-from connectors.log.settling import Done, Settling, why_lost
+from connectors.log.settling import Done, Settling
 from connectors.log.suspects import Suspects
 from sealwax import clock
 from sealwax.errors import LogPositionError
@@ -29,6 +30,7 @@ _READ_RECORDS = 200
 _READ_BYTES = 4 * 1024 * 1024
 # How far reading may run ahead of the watermark: bounds the read-back after a crash.
 _SPAN = 100_000
+_STAMP_EVERY_MS = 1_000
 # Acknowledgements end a drain last, when everything that makes them has been quiet this long.
 _ACKS_QUIET_S = 0.6
 
@@ -89,6 +91,7 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
         self._hold_ms = settling.spec.hold_ms.get(tp.topic, 0)
         self._window_records, self._window_bytes = settling.window(tp.topic)
         self._busy = False
+        self._stamped_ms = -_STAMP_EVERY_MS
 
     @override
     def next_batch(self) -> list[SourceItem]:
@@ -104,6 +107,8 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
         now_ms = clock.now_ms()
         if self._suspects is not None:
             self._settle_run(self._suspects)
+        if self._buffer:
+            self._settler.head = self._buffer[0].offset, self._buffer[0].stamp_ms
         while self._buffer and room > len(items):
             if self._is_held(self._buffer[0], now_ms):
                 break
@@ -173,6 +178,9 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
         if not self._settler.fences.admits(record) or (done and self._one_outcome):
             self._settler.skip(record.offset)
         else:
+            if record.stamp_ms >= self._stamped_ms + _STAMP_EVERY_MS:
+                self._stamped_ms = record.stamp_ms
+                self._settler.note_stamp(record.offset, record.stamp_ms)
             self._settler.hand_out(record.offset, len(record.value or b""))
             crashed = self._suspects is not None and self._suspects.convicted(
                 self._position(record)

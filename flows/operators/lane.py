@@ -5,7 +5,7 @@ here is part of a snapshot: what waits is unsettled in the log and is read again
 sessions and rates start anew.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -59,6 +59,7 @@ class LanePorts:
             is moved to a delay topic for having waited.
         shared: Keeps the sites' limits, for all lanes that a site has in whatever process; those of
             a site are named `site:` and its name.
+        lanes: Those of the process that remember something, for `waiting_in`.
     """
 
     limits: Callable[[str], LaneSettings]
@@ -70,6 +71,7 @@ class LanePorts:
     wake: Callable[[float, str], None]
     stalled: Callable[[], bool]
     shared: Limits = field(default_factory=InProcessLimits)
+    lanes: set["Lane"] = field(default_factory=set)
 
 
 class Lane(StatefulBatchLogic[Fact, Decision, None]):
@@ -112,6 +114,11 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
             self._active_at_ms = mono_ms
         return decisions, self._plan(again_at_ms, now_ms, mono_ms)
 
+    @property
+    def waiting(self) -> tuple[Counter[str], Counter[str]]:
+        """By stream what waits for the site's limits, and what for its time. For any thread."""
+        return self._queue.by_stream()
+
     @override
     def snapshot(self) -> None:
         """Nothing: see the top of this file."""
@@ -119,6 +126,7 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
     def _take(self, queued: Queued, now_ms: int, decisions: list[Decision]) -> None:
         if not self._site:
             self._site = queued.site
+            self._ports.lanes.add(self)
             self._settings = self._ports.limits(queued.site)
             name = f"{SITE}{queued.site}"
             self._permits = self._ports.shared.permits(name, self._settings.connections)
@@ -219,6 +227,7 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         """Asks for the next tick; True where the lane has nothing left to remember."""
         if self._queue.empty and not self._open_sessions:
             if mono_ms - self._active_at_ms >= _IDLE_MS:
+                self._ports.lanes.discard(self)
                 return self.DISCARD
             wake_ms = self._active_at_ms + _IDLE_MS
         else:
@@ -241,3 +250,14 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
             return None
         # While all is stalled nobody is parked: look again in a second.
         return max(oldest_ms + self._settings.max_waiting_ms - self._waiting_ms, 1_000)
+
+
+def waiting_in(lanes: set[Lane]) -> tuple[Counter[str], Counter[str]]:
+    """By stream what waits in all of these lanes for limits, and for its time. For any thread."""
+    limited: Counter[str] = Counter()
+    later: Counter[str] = Counter()
+    for lane in lanes.copy():  # in one step, as lists are
+        here = lane.waiting
+        limited.update(here[0])
+        later.update(here[1])
+    return limited, later

@@ -1,7 +1,7 @@
 """The messages that wait in a lane, in the order in which they go."""
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 
 from connectors.smtp.items import Queued
@@ -60,6 +60,15 @@ class WaitingQueue:
         """Since when the message waits that became ready first, on the lane's clock."""
         self._drop_gone()
         return self._arrivals[0].since_ms if self._arrivals else None
+
+    def by_stream(self) -> tuple[Counter[str], Counter[str]]:
+        """How many could go now, and how many later. For any thread: it looks at copies."""
+        # A list is copied in one step; no other thread runs meanwhile.
+        ready, later = self._ready.copy(), self._later.copy()
+        return (
+            Counter(entry[-1].queued.delivery.stream for entry in ready if not entry[-1].gone),
+            Counter(entry[-1].queued.delivery.stream for entry in later),
+        )
 
     def hold(self, waiting: Waiting, until_ms: int) -> None:
         """Keeps a message until then; `take_due` gives it back."""

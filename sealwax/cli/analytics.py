@@ -8,11 +8,11 @@ from cyclopts import App, Parameter
 
 from connectors.clickhouse.rebuild import rebuild as refill
 from connectors.log import open_log
-from connectors.log.ownership import FileOwnership
-from connectors.log.port import TopicPartition
+from connectors.log.port import Log, TopicPartition
 from connectors.records import WITH_ROWS
+from sealwax.cli.alone import alone
 from sealwax.cli.output import say
-from sealwax.config import load
+from sealwax.config import Settings, load
 from sealwax.errors import ConfigurationError
 from sealwax.model import topics
 from sealwax.store.analytics.opening import open_clickhouse
@@ -37,31 +37,33 @@ def rebuild(
     settings = load()
     if not settings.has_log:
         raise ConfigurationError(f"there is no log in {settings.data_dir}; set SEALWAX_DATA_DIR")
-    ownership = FileOwnership(settings.data_dir / "locks", "analytics")
-    ownership.acquire(range(settings.log.partitions))
     log = open_log(settings.log)
-    log.create_topics(topics.ALL)
     try:
-        clickhouse = open_clickhouse(settings.analytics)
-        sources = [
-            TopicPartition(topic, n) for topic in WITH_ROWS for n in range(log.partitions(topic))
-        ]
-        stored = 0
-
-        def progress(tp: TopicPartition, rows: int) -> None:
-            nonlocal stored
-            stored += rows
-            say(f"{stored:>12,} rows, now in {tp.topic}, partition {tp.partition}")
-
-        timeout = settings.analytics.insert_timeout if clickhouse.in_process else None
-        total = refill(log, clickhouse.client(), sources, since_ms, progress, timeout)
+        with alone(settings, log, "analytics", range(settings.log.partitions)):
+            total = _refill(settings, log, since_ms)
     except ClickHouseError as error:
         reason = str(error).splitlines()[0]
         raise ConfigurationError(f"ClickHouse failed, call this again: {reason}") from error
     finally:
         log.close()
-        ownership.close()
     say(f"{total:,} rows are stored. Start the platform again.")
+
+
+def _refill(settings: Settings, log: Log, since_ms: int) -> int:
+    log.create_topics(topics.ALL)
+    clickhouse = open_clickhouse(settings.analytics)
+    sources = [
+        TopicPartition(topic, n) for topic in WITH_ROWS for n in range(log.partitions(topic))
+    ]
+    stored = 0
+
+    def progress(tp: TopicPartition, rows: int) -> None:
+        nonlocal stored
+        stored += rows
+        say(f"{stored:>12,} rows, now in {tp.topic}, partition {tp.partition}")
+
+    timeout = settings.analytics.insert_timeout if clickhouse.in_process else None
+    return refill(log, clickhouse.client(), sources, since_ms, progress, timeout)
 
 
 def _start_ms(text: str) -> int:

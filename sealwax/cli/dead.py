@@ -12,7 +12,6 @@ from cyclopts import App, Parameter
 
 from connectors.log import open_log
 from connectors.log.dead import Dead
-from connectors.log.ownership import FileOwnership
 from connectors.log.port import Log, TopicPartition
 from connectors.log.replay import (
     ReplayRefusedError,
@@ -24,6 +23,7 @@ from connectors.log.replay import (
     replayed,
 )
 from connectors.records import iso
+from sealwax.cli.alone import alone
 from sealwax.cli.options import Json
 from sealwax.cli.output import complain, plain, say, say_json, say_table
 from sealwax.config import Settings, load
@@ -119,7 +119,8 @@ def replay_(
     """Give records back to the topic that they came from, to be processed again."""
     if bool(record_ids) == all_:
         raise ConfigurationError("say which: ids as `sealwax dead list` prints them, or --all")
-    with _opened() as (settings, log), _alone(settings):
+    # Two replays at once could both find that a record was not replayed yet.
+    with _opened() as (settings, log), alone(settings, log, "replay", [0]):
         if all_:
             _replay_all(log, reason, again=again)
             return
@@ -174,17 +175,6 @@ def _opened() -> Iterator[tuple[Settings, Log]]:
         yield settings, log
     finally:
         log.close()
-
-
-@contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """Two replays at once could both find that a record was not replayed yet."""
-    ownership = FileOwnership(settings.data_dir / "locks", "replay")
-    ownership.acquire([0])
-    try:
-        yield
-    finally:
-        ownership.close()
 
 
 def _all(log: Log, reason: str | None, foreign: list[Position]) -> Iterator[Dead]:

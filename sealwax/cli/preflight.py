@@ -8,11 +8,12 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from connectors.log import moved
+from connectors.log import KafkaSettings, LogSettings, moved, open_log
 from sealwax import clock
 from sealwax.cli.child import LifeLock
 from sealwax.cli.output import say
@@ -21,6 +22,7 @@ from sealwax.errors import ConfigurationError, OwnedElsewhereError, StorageFullE
 from sealwax.store.processes import NAMES, ProcessFiles
 
 _LOOK_EVERY_S = 0.1
+_TRY_KAFKA_FOR = timedelta(seconds=3)
 
 
 def check_directory(data_dir: Path) -> None:
@@ -124,12 +126,37 @@ def check_log(settings: Settings) -> None:
         moved.refuse_unfinished(settings.embedded_log.directory)
 
 
-def check_port(address: Address) -> None:
-    """Raises ConfigurationError where the API could not listen."""
+def wait_for_kafka(settings: LogSettings | KafkaSettings) -> None:
+    """Waits for Kafka, and makes missing topics; a log on this machine needs nothing.
+
+    Raises:
+        ConfigurationError: Kafka cannot be reached as it is set, or a topic is not as it has to be.
+        LogAwayError: Kafka went away again.
+    """
+    if not isinstance(settings, KafkaSettings):
+        return
+    # Imported when asked for: the client library takes a tenth of a second.
+    from connectors.log.kafka.reaching import reach  # noqa: PLC0415
+    from connectors.log.kafka.setup import set_up  # noqa: PLC0415
+
+    said = False
+    while (missing := reach(settings, _TRY_KAFKA_FOR)) is not None:
+        where = f"Kafka at {settings.bootstrap} cannot be reached: {missing.reason}"
+        if missing.mend:
+            raise ConfigurationError(f"{where}; look at {missing.mend}")
+        if not said:
+            said = True
+            say(f"{where}. Waiting for it.")
+    with closing(open_log(replace(settings, gives_up=True))) as log:
+        set_up(settings, log)
+
+
+def check_port(address: Address, what: str = "the API's", setting: str = "SEALWAX_HTTP") -> None:
+    """Raises ConfigurationError where a server could not listen."""
     reasons = {
-        errno.EADDRINUSE: "is in use by another program: stop that, or set SEALWAX_HTTP",
-        errno.EADDRNOTAVAIL: "is not an address of this machine: set SEALWAX_HTTP",
-        errno.EACCES: "may not be used by this user: set SEALWAX_HTTP to a port above 1023",
+        errno.EADDRINUSE: f"is in use by another program: stop that, or set {setting}",
+        errno.EADDRNOTAVAIL: f"is not an address of this machine: set {setting}",
+        errno.EACCES: f"may not be used by this user: set {setting} to a port above 1023",
     }
     try:
         found = socket.getaddrinfo(
@@ -141,8 +168,8 @@ def check_port(address: Address) -> None:
             probe.bind(target)
             probe.listen(1)  # two may bind where both reuse; only one may listen
     except OSError as error:
-        reason = reasons.get(error.errno or 0, f"cannot be used: {error}; set SEALWAX_HTTP")
-        raise ConfigurationError(f"the API's address {address} {reason}") from error
+        reason = reasons.get(error.errno or 0, f"cannot be used: {error}; set {setting}")
+        raise ConfigurationError(f"{what} address {address} {reason}") from error
 
 
 def _user(uid: int) -> str:

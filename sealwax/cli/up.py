@@ -14,7 +14,7 @@ from sealwax.cli import preflight
 from sealwax.cli.child import ARGUMENTS
 from sealwax.cli.output import say
 from sealwax.cli.supervisor import Supervisor, patience
-from sealwax.config import Settings, child_environment, start
+from sealwax.config import Address, Settings, child_environment, start
 from sealwax.config.table import SETTINGS
 from sealwax.errors import ConfigurationError
 from sealwax.store.relational import Store, StoreAwayError, open_store
@@ -77,6 +77,14 @@ def run(
         preflight.check_flows(settings.data_dir)
         preflight.check_log(settings)
         preflight.check_port(settings.http)
+        if settings.metrics is not None:
+            metrics = Address(*settings.metrics)
+            if metrics == settings.http:
+                raise ConfigurationError(
+                    f"SEALWAX_METRICS and SEALWAX_HTTP are both {metrics}: set another one"
+                )
+            preflight.check_port(metrics, "the metrics'", "SEALWAX_METRICS")
+        preflight.wait_for_kafka(settings.log)
         with closing(open_store(settings.relational)) as store:
             write_operator_key(store, settings.operator_key_file)
             ready = partial(_announce, settings, store)

@@ -161,6 +161,10 @@ def _address(text: str) -> Address:
     return Address(host, int(port))
 
 
+def _optional_address(text: str) -> Address | None:
+    return _address(text) if text else None
+
+
 def _host(text: str) -> str:
     if text and not _HOST.fullmatch(text):
         raise ValueError
@@ -235,6 +239,7 @@ FILE = Kind("a file", _file)
 NAMESPACE = Kind("up to 40 letters, digits, `.`, `_` or `-`, such as `staging.`", _namespace)
 PATH = Kind("a folder without ? and & in its full path", _path)
 ADDRESS = Kind("host:port, such as 127.0.0.1:8025 or [::1]:8025", _address)
+OPTIONAL_ADDRESS = Kind("host:port, such as 127.0.0.1:9464; empty for none", _optional_address)
 HOST = Kind("a host name such as mail.example.com", _host)
 RATE = Kind("a number and /s, /m or /h, such as 100/s or 5/m; empty for no limit", _rate)
 ROUTES = Kind(

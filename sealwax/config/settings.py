@@ -56,6 +56,12 @@ class Settings:
         return address
 
     @property
+    def metrics(self) -> tuple[str, int] | None:
+        """Host and port where dispatch serves its figures to Prometheus."""
+        address: Address | None = self.values["metrics"]
+        return (address.host, address.port) if address else None
+
+    @property
     def routes(self) -> Routes:
         """Where mail goes instead of to MX hosts."""
         routes: Routes = self.values["smtp_routes"]

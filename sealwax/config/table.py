@@ -291,6 +291,14 @@ SETTINGS = (
         computed="256 MB or 5 % of the disk, whichever is more",
     ),
     Setting(
+        "SEALWAX_METRICS",
+        kinds.OPTIONAL_ADDRESS,
+        "",
+        "Where dispatch serves its figures to Prometheus. Each process needs an address of its "
+        "own.",
+        computed="not served",
+    ),
+    Setting(
         "SEALWAX_API_KEY",
         kinds.TEXT,
         "",

@@ -46,8 +46,15 @@ def free_ports(count: int) -> list[int]:
 class Broker:
     """A broker, which is a controller too. It keeps its ports and data over restarts."""
 
-    def __init__(self, directory: Path, properties: Mapping[str, str], port: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        properties: Mapping[str, str],
+        port: int,
+        client: Mapping[str, str] = _NOTHING,
+    ) -> None:
         self.port = port
+        self._client = client
         self.directory = directory
         self._file = directory / "server.properties"
         directory.mkdir(parents=True, exist_ok=True)
@@ -63,9 +70,11 @@ class Broker:
         assert self._process
         return self._process.pid
 
-    def format(self, cluster_id: str) -> None:
+    def format(self, cluster_id: str, scram: str) -> None:
+        users = ["--add-scram", scram] if scram else []
+        tool = _java("kafka.tools.StorageTool")
         subprocess.run(
-            [*_java("kafka.tools.StorageTool"), "format", "-t", cluster_id, "-c", self._file],
+            [*tool, "format", "-t", cluster_id, "-c", self._file, *users],
             check=True, capture_output=True, timeout=_STARTS_IN_S,
         )  # fmt: skip
 
@@ -81,7 +90,7 @@ class Broker:
             assert self._process
             assert self._process.poll() is None, self.output()
             with suppress(KafkaException):
-                AdminClient(_client(self.address)).list_topics(timeout=2)
+                AdminClient(_client(self.address) | dict(self._client)).list_topics(timeout=2)
                 return True
             return False
 
@@ -136,6 +145,8 @@ def running_kafka(
     directory: Path | None = None,
     ports: Sequence[int] = (),
     proxied: tuple[int, int] | None = None,
+    client: Mapping[str, str] = _NOTHING,
+    scram: str = "",
 ) -> Iterator[Cluster]:
     """Brokers that run until the block ends.
 
@@ -146,6 +157,8 @@ def running_kafka(
         ports: Where clients reach them; chosen where there are none.
         proxied: A further port of the first broker, and the one that its clients are told
             instead: that of a proxy in between.
+        client: Properties that a client needs.
+        scram: A user, as Kafka's `--add-scram` takes it.
     """
     assert LIBS.is_dir(), "the jars are missing: run make target/kafka/.libs"
     # ClickHouse in this process moves Python's folder for temporary files, so it is named.
@@ -189,13 +202,14 @@ def running_kafka(
                 "broker.session.timeout.ms": "3000",
                 "log.segment.delete.delay.ms": "1000",
             }
-            brokers.append(Broker(root / f"broker-{n}", own | common | dict(properties), port))
+            settings = own | common | dict(properties)
+            brokers.append(Broker(root / f"broker-{n}", settings, port, client))
         fresh = not (root / "broker-1" / "data").exists()
         if fresh:
             # With a bit set, so that the tool does not take it for an option: those begin with `-`.
             cluster_id = urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
             for broker in brokers:
-                broker.format(cluster_id)
+                broker.format(cluster_id, scram)
         cluster = Cluster(brokers)
         try:
             for broker in brokers:
@@ -211,6 +225,15 @@ def running_kafka(
 def namespace() -> str:
     """A name that no other test has, before the names of topics and groups on a shared broker."""
     return f"t{secrets.token_hex(5)}."
+
+
+def tool(main: str, *arguments: str) -> str:
+    """What one of Kafka's own tools prints; `main` is its class."""
+    run = subprocess.run(
+        [*_java(main), *arguments], capture_output=True, text=True, timeout=_STARTS_IN_S
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
 
 
 def _java(main: str) -> list[str]:

@@ -15,6 +15,10 @@ from sealwax.errors import LogAwayError
 K = TypeVar("K")
 _AGAIN_AFTER_S = 0.1
 _TRY_S = 5.0
+# The client library aborts the process where an operation ends by its own timeout and the request
+# that it waited for fails after that (librdkafka issue 4605). So the wait ends here, and the
+# operation goes on until `socket.timeout.ms` ends its request.
+_OPERATION_S = 3_600.0
 _TIMED_OUT = KafkaError._TIMED_OUT  # noqa: SLF001 - a public code with a private name
 # A leader or a coordinator moves, or has just been named. The client says so of few of them.
 _PASSING = frozenset({
@@ -33,6 +37,7 @@ _PASSING = frozenset({
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - public codes with private names
     KafkaError._NOENT,  # noqa: SLF001 - no leaders are known
     KafkaError._TIMED_OUT,  # noqa: SLF001
+    KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001
     KafkaError._TRANSPORT,  # noqa: SLF001
     KafkaError._WAIT_COORD,  # noqa: SLF001
 })  # fmt: skip
@@ -63,7 +68,7 @@ class Asking:
         """The answers by what they are about.
 
         Args:
-            request: Takes a client and the timeout in seconds, and makes its futures. It may be
+            request: Takes a client and a timeout in seconds, and makes its futures. It may be
                 made more than once.
             allowed: Codes of errors that are an answer too; it is None.
 
@@ -74,7 +79,7 @@ class Asking:
         while True:
             client = self._client
             seconds = max(1.0, min(_TRY_S, deadline - clock.monotonic()))
-            answers, passing = _answers(request(client, seconds), seconds, allowed)
+            answers, passing = _answers(request(client, _OPERATION_S), seconds, allowed)
             if passing is None:
                 return answers
             if clock.monotonic() >= deadline:
@@ -92,7 +97,7 @@ def _answers(
     passing = None
     for key, future in futures.items():
         try:
-            answers[key] = future.result(seconds + 1)
+            answers[key] = future.result(seconds)
         except KafkaException as error:
             reason: KafkaError = error.args[0]
             if reason.code() in allowed:

@@ -3,9 +3,10 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions
+from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaError
 from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import AdminClient
 
@@ -18,6 +19,21 @@ from sealwax.errors import LogAwayError
 _MOST_METADATA = 3_000  # a broker takes 4,096 bytes by default
 _AGAIN_AFTER_S = 0.1
 MEMBERS = "-members"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A process in the group of a flow.
+
+    Attributes:
+        instance: Names it over its restarts; empty for a command, which has one life.
+        address: Where the brokers see it.
+        numbers: The partition numbers that it owns.
+    """
+
+    instance: str
+    address: str
+    numbers: tuple[int, ...]
 
 
 class Groups:
@@ -101,6 +117,25 @@ class Groups:
             for name in names
             if name.startswith(self._namespace) and not name.endswith(MEMBERS)
         ]
+
+    def processes(self, flow: str) -> list[Member]:
+        """The processes in the group of a flow, by the lowest of their numbers."""
+        group = f"{self._namespace}{flow}{MEMBERS}"
+        (described,) = self._asking.ask(
+            lambda admin, seconds: admin.describe_consumer_groups([group], request_timeout=seconds),
+            KafkaError.GROUP_ID_NOT_FOUND,
+        ).values()
+        members = [
+            Member(
+                member.group_instance_id or "",
+                (member.host or "").lstrip("/"),
+                tuple(sorted(place.partition for place in member.assignment.topic_partitions))
+                if member.assignment
+                else (),
+            )
+            for member in (described.members if described else ())
+        ]
+        return sorted(members, key=lambda member: (member.numbers, member.instance))
 
     def working(self) -> list[str]:
         """The groups of members that have one."""

@@ -12,8 +12,9 @@ from typing_extensions import override
 
 from connectors.log.kafka.asking import Asking
 from connectors.log.kafka.fetching import Fetchers
-from connectors.log.kafka.groups import Groups
+from connectors.log.kafka.groups import Groups, Member
 from connectors.log.kafka.producing import Appends
+from connectors.log.kafka.reaching import refused
 from connectors.log.kafka.scanning import Scans
 from connectors.log.kafka.settings import KafkaSettings
 from connectors.log.kafka.topics import Topics
@@ -26,7 +27,7 @@ from connectors.log.port import (
     Record,
     TopicPartition,
 )
-from sealwax.errors import ConfigurationError, LogClosedError
+from sealwax.errors import LogClosedError
 from sealwax.model.topics import TopicSpec
 
 _FATAL_STATUS = 70  # EX_SOFTWARE: the supervisor starts the process anew
@@ -57,7 +58,7 @@ class KafkaLog(Log):
             self._asking = Asking(settings.common(), settings.timeout_s)
             self._appends = Appends(settings, _end_the_process)
         except KafkaException as error:
-            raise ConfigurationError(f"the Kafka client refuses its properties: {error}") from error
+            raise refused(settings, error) from error
         self.topics = Topics(settings, self._asking)
         self._groups = Groups(settings, self._asking)
         self._fetchers = Fetchers(settings, self._bounds)
@@ -155,6 +156,10 @@ class KafkaLog(Log):
     @override
     def groups(self) -> Sequence[str]:
         return self._groups.names()
+
+    def processes(self, flow: str) -> list[Member]:
+        """The processes in the group of a flow, wherever they run."""
+        return self._groups.processes(flow)
 
     def members(self) -> Sequence[str]:
         """The groups of flows that have a process on this log, or had one a moment ago."""

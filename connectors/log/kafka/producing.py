@@ -9,9 +9,11 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from connectors.log.kafka.settings import KafkaSettings
 from connectors.log.port import Entry, OnDurable
+from sealwax import clock
 from sealwax.errors import LogAwayError, LogClosedError, RecordTooLargeError
 
 _POLL_S = 0.1
+_SAY_EVERY_S = 60.0  # the client says it every other second
 _ALL_AWAY = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001 - a public code with a private name
 
 logger = structlog.get_logger(__name__)
@@ -62,6 +64,7 @@ class Appends:
         self._lock = threading.Lock()
         self._pending_bytes = 0
         self._closed = False
+        self._said_at = float("-inf")
         self._ended = threading.Event()
         self._producer = Producer({**settings.producer(), "error_cb": self._on_error})
         self._thread = threading.Thread(target=self._run, name="producer", daemon=True)
@@ -129,5 +132,6 @@ class Appends:
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
             self._on_fatal(error.str())
-        elif error.code() == _ALL_AWAY:
+        elif error.code() == _ALL_AWAY and clock.monotonic() - self._said_at >= _SAY_EVERY_S:
+            self._said_at = clock.monotonic()
             logger.warning("no broker answers", error=error.str())

@@ -35,6 +35,15 @@ def test_a_port_in_use(machine):
     nothing_started(machine)
 
 
+def test_an_address_for_metrics_that_is_in_use_or_the_api_s(machine):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        metrics = f"127.0.0.1:{other.getsockname()[1]}"
+        refuses(machine.run("up", SEALWAX_METRICS=metrics), metrics, "in use", "SEALWAX_METRICS")
+    api = f"127.0.0.1:{machine.port}"
+    refuses(machine.run("up", SEALWAX_METRICS=api), api, "SEALWAX_HTTP", "SEALWAX_METRICS")
+    nothing_started(machine)
+
+
 def test_a_second_supervisor_names_the_first(machine):
     first = machine.start()
     first.wait_ready()

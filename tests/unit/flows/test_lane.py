@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from connectors.smtp.items import Decision, Fact, Postpone, Send, Tick, Verdict
-from flows.operators.lane import Lane, LanePorts
+from flows.operators.lane import Lane, LanePorts, waiting_in
 from sealwax.model.event import Cause, Kind
 from sealwax.policy.lane import LaneSettings
 from sealwax.policy.retry import RetrySettings
@@ -52,6 +52,7 @@ class Bench:
             shared=self.shared,
         )
         self.lane = Lane(ports)
+        self.lanes = ports.lanes
 
     def give(self, *facts: Fact) -> list[Decision]:
         decisions, self.discarded = self.lane.on_batch(list(facts))
@@ -301,3 +302,27 @@ def test_a_lane_with_something_in_a_session_is_never_let_go_of():
     bench.give(queued(0))
     bench.after(3_600_000)
     assert not bench.discarded
+
+
+def test_what_waits_is_known_by_stream_and_by_what_it_waits_for():
+    bench = Bench(LaneSettings(connections=2))
+    soon = START_MS + 5_000
+    sent = bench.give(
+        *(queued(i) for i in range(4)),
+        *(queued(i, stream="marketing") for i in range(3)),
+        queued(9, not_before_ms=soon, due_ms=soon),
+    )
+    assert len(sent) == 2
+    assert waiting_in(bench.lanes) == ({"transactional": 2, "marketing": 3}, {"transactional": 1})
+    bench.after(10_000)  # the others are in sessions, or moved to delay topics
+    assert waiting_in(bench.lanes) == ({"transactional": 1}, {})
+
+
+def test_a_lane_that_is_let_go_of_is_counted_no_more():
+    bench = Bench()
+    (sent,) = bench.give(queued(0))
+    assert bench.lanes == {bench.lane}
+    bench.after(1_000, ended(sent, OK, bench.clock.ms))
+    bench.after(3_600_000)
+    assert bench.discarded
+    assert not bench.lanes

@@ -1,0 +1,115 @@
+"""Work that keeps the processes of a flow out, on a real broker: whatever machine they are on."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+
+import pytest
+
+from connectors.log import KafkaSettings
+from connectors.log.kafka.alone import alone
+from connectors.log.kafka.log import KafkaLog
+from connectors.log.kafka.membership import MemberSettings, Membership
+from connectors.log.kafka.setup import set_up
+from sealwax import clock
+from sealwax.errors import ConfigurationError
+from tests.support.kafka import Cluster, namespace
+from tests.support.waiting import wait_until
+from tests.unit.cli.conftest import Machine
+
+AT_ONCE = timedelta()
+SESSION = timedelta(seconds=6)
+
+
+@pytest.fixture
+def settings(kafka: Cluster) -> KafkaSettings:
+    return KafkaSettings(kafka.bootstrap, namespace(), partitions=4)
+
+
+@pytest.fixture
+def log(settings: KafkaSettings) -> Iterator[KafkaLog]:
+    with closing(KafkaLog(settings)) as made:
+        set_up(settings, made)
+        yield made
+
+
+def joined(log: KafkaLog, settings: KafkaSettings, changed: list[str] | None = None) -> Membership:
+    member = MemberSettings("analytics", "one", SESSION)
+    said = [] if changed is None else changed
+    return Membership(
+        log,
+        settings,
+        member,
+        on_changed=lambda: said.append("changed"),
+        on_lost=lambda: said.append("lost"),
+    )
+
+
+def test_while_a_process_runs_it_is_refused_and_says_where_and_disturbs_nobody(log, settings):
+    changed: list[str] = []
+    with closing(joined(log, settings, changed)) as process:
+        process.acquire(range(4))
+        assert [(one.instance, one.numbers) for one in log.processes("analytics")] == [
+            ("one", (0, 1, 2, 3))
+        ]
+        with (
+            pytest.raises(ConfigurationError, match=r"analytics runs elsewhere.*127.*\(one\)"),
+            alone(log, "analytics", AT_ONCE),
+        ):
+            pass
+        assert process.valid_until() > clock.monotonic()
+    assert not changed
+
+
+def test_a_process_that_has_ended_is_waited_for(log, settings):
+    process = joined(log, settings)
+    process.acquire(range(4))
+    process.close()
+    assert log.processes("analytics")  # until its session is over
+    with alone(log, "analytics", SESSION):
+        assert [one.numbers for one in log.processes("analytics")] == [(0, 1, 2, 3)]
+    wait_until(lambda: not log.processes("analytics"), 10, "the command to leave the group")
+
+
+def test_a_process_that_starts_meanwhile_waits_until_the_work_is_done(log, settings):
+    owned: list[int] = []
+    with alone(log, "analytics", AT_ONCE):
+        process = joined(log, settings)
+        waiter = threading.Thread(target=lambda: owned.extend(process.acquire(range(4))))
+        waiter.start()
+        wait_until(lambda: len(log.processes("analytics")) == 2, 10, "the process to join")
+        waiter.join(3)
+        assert not owned
+    waiter.join(20)
+    process.close()
+    assert owned == [0, 1, 2, 3]
+
+
+def test_of_two_commands_the_second_is_refused(log, settings):
+    with (
+        alone(log, "replay", AT_ONCE),
+        pytest.raises(ConfigurationError, match="a command"),
+        alone(log, "replay", AT_ONCE),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("flow", "command"),
+    [("analytics", ["analytics", "rebuild"]), ("replay", ["dead", "replay", "--all"])],
+)
+def test_commands_that_must_be_alone_are_refused_meanwhile(tmp_path, log, settings, flow, command):
+    machine = Machine(tmp_path)
+    extra = {
+        "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap,
+        "SEALWAX_KAFKA_NAMESPACE": settings.namespace,
+        "SEALWAX_KAFKA_SESSION_TIMEOUT": "6s",
+    }
+    machine.data_dir.mkdir()
+    with alone(log, flow, AT_ONCE):
+        refused = machine.run(*command, **extra)
+    assert refused.returncode == 1
+    assert f"{flow} runs elsewhere on this Kafka cluster" in refused.stderr
+    ran = machine.run(*command, **extra)
+    assert ran.returncode == 0, ran.stderr
