@@ -5,6 +5,7 @@ tests/conformance/test_log.py. Offsets are dense from 0 in the embedded log; Kaf
 (compaction, markers), so a reader never assumes that the next offset is the last plus one.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -102,7 +103,18 @@ class Log(Protocol):
 
     def append_wait(self, topic: str, entries: Sequence[Entry]) -> Sequence[int]:
         """Appends and waits until it is durable; raises what `append` would report."""
-        ...
+        results: list[Sequence[int] | Exception] = []
+        done = threading.Event()
+
+        def on_durable(result: Sequence[int] | Exception) -> None:
+            results.append(result)
+            done.set()
+
+        self.append(topic, entries, on_durable)
+        done.wait()
+        if isinstance(results[0], Exception):
+            raise results[0]
+        return results[0]
 
     def reader(self, tp: TopicPartition, offset: int) -> Reader:
         """A reader whose first record is the first one at or above `offset`."""

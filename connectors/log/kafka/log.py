@@ -87,21 +87,6 @@ class KafkaLog(Log):
         self._appends.append(self.settings.namespace + topic, entries, on_durable)
 
     @override
-    def append_wait(self, topic: str, entries: Sequence[Entry]) -> Sequence[int]:
-        results: list[Sequence[int] | Exception] = []
-        done = threading.Event()
-
-        def on_durable(result: Sequence[int] | Exception) -> None:
-            results.append(result)
-            done.set()
-
-        self.append(topic, entries, on_durable)
-        done.wait()
-        if isinstance(results[0], Exception):
-            raise results[0]
-        return results[0]
-
-    @override
     def reader(self, tp: TopicPartition, offset: int) -> Reader:
         self._check(tp)
         return self._fetchers.reader(tp, offset)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from connectors.log.kafka.settings import KafkaSettings
 from connectors.log.port import Entry, OnDurable
@@ -13,6 +13,7 @@ from sealwax import clock
 from sealwax.errors import LogAwayError, LogClosedError, RecordTooLargeError
 
 _POLL_S = 0.1
+DeliveryCallback = Callable[[KafkaError | None, Message], None]
 _SAY_EVERY_S = 60.0  # the client says it every other second
 _ALL_AWAY = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001 - a public code with a private name
 
@@ -78,20 +79,34 @@ class Appends:
         size = sum(len(entry.value or b"") + len(entry.key or b"") for entry in entries)
         refused = self._reserve(entries, size)
         if refused is not None or not entries:
-            result: Sequence[int] | Exception = refused or []
-            # The callback comes from another thread here too: the caller may hold its locks.
-            threading.Thread(target=report, args=(on_durable, result), daemon=True).start()
+            self._answer(on_durable, refused or [])
             return
         append = _Append(len(entries), on_durable, partial(self._release, size))
         for index, entry in enumerate(entries):
-            self._producer.produce(
-                topic,
-                value=entry.value,
-                key=entry.key,
-                partition=entry.partition,
-                headers=list(entry.headers),
-                on_delivery=partial(append.delivered, index),
-            )
+            try:
+                self._produce(topic, entry, partial(append.delivered, index))
+            except (KafkaException, BufferError) as error:
+                if index:
+                    # Some of it is on its way, and may not be appended once more.
+                    self._on_fatal(f"a part of an append was not handed over: {error}")
+                self._release(size)
+                self._answer(on_durable, LogAwayError(f"Kafka's client refuses: {error}"))
+                return
+
+    def _produce(self, topic: str, entry: Entry, on_delivery: DeliveryCallback) -> None:
+        self._producer.produce(
+            topic,
+            value=entry.value,
+            key=entry.key,
+            partition=entry.partition,
+            headers=list(entry.headers),
+            on_delivery=on_delivery,
+        )
+
+    @staticmethod
+    def _answer(on_durable: OnDurable, result: Sequence[int] | Exception) -> None:
+        """From another thread, as all answers: the caller may hold its locks."""
+        threading.Thread(target=report, args=(on_durable, result), daemon=True).start()
 
     def close(self) -> None:
         """Waits until what was appended is durable or refused."""

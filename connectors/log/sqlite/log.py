@@ -123,22 +123,6 @@ class SqliteLog(Log):
             threading.Thread(target=on_durable, args=(error,), daemon=True).start()
 
     @override
-    def append_wait(self, topic: str, entries: Sequence[Entry]) -> Sequence[int]:
-        results: list[Sequence[int] | Exception] = []
-        done = threading.Lock()
-        done.acquire()
-
-        def on_durable(result: Sequence[int] | Exception) -> None:
-            results.append(result)
-            done.release()
-
-        self.append(topic, entries, on_durable)
-        done.acquire()
-        if isinstance(results[0], Exception):
-            raise results[0]
-        return results[0]
-
-    @override
     def reader(self, tp: TopicPartition, offset: int) -> Reader:
         return PartitionReader(self._shelf(tp), tp, offset)
 
