@@ -15,10 +15,7 @@ from sealwax.errors import LogAwayError
 K = TypeVar("K")
 _AGAIN_AFTER_S = 0.1
 _TRY_S = 5.0
-# The client library aborts the process where an operation ends by its own timeout and the request
-# that it waited for fails after that (librdkafka issue 4605). So the wait ends here, and the
-# operation goes on until `socket.timeout.ms` ends its request.
-_OPERATION_S = 3_600.0
+_LONGER_S = 30.0
 _TIMED_OUT = KafkaError._TIMED_OUT  # noqa: SLF001 - a public code with a private name
 # A leader or a coordinator moves, or has just been named. The client says so of few of them.
 _PASSING = frozenset({
@@ -48,8 +45,17 @@ def passes(error: KafkaError) -> bool:
     return error.code() in _PASSING or error.retriable()
 
 
+# Clients whose answers nobody waits for any more, each with when it may go.
+_ABANDONED: list[tuple[float, AdminClient]] = []
+
+
 class Asking:
     """Asks by an admin client, with a timeout. Thread-safe.
+
+    The client library ends the process where an operation ends by its own timeout and the request
+    under way fails after that (librdkafka issue 4605), and where a client is let go of that still
+    waits for an answer (seen with 2.16). So the waiting ends here, an operation lasts for longer
+    than its requests do (`socket.timeout.ms`), and its client is kept for as long.
 
     A client that a broker's restart has caught in a bad moment may wait for ever for answers about
     groups (seen with librdkafka 2.16). So each try is short, and one without an answer is repeated
@@ -59,6 +65,7 @@ class Asking:
     def __init__(self, config: Config, timeout_s: float) -> None:
         self._config = config
         self._timeout_s = timeout_s
+        self._operation_s = 2 * timeout_s + _LONGER_S
         self._client = AdminClient(config)
         self._pause = threading.Event()
 
@@ -79,7 +86,12 @@ class Asking:
         while True:
             client = self._client
             seconds = max(1.0, min(_TRY_S, deadline - clock.monotonic()))
-            answers, passing = _answers(request(client, _OPERATION_S), seconds, allowed)
+            futures = request(client, self._operation_s)
+            try:
+                answers, passing = _answers(futures, seconds, allowed)
+            finally:
+                if not all(future.done() for future in futures.values()):
+                    self._abandon(client)
             if passing is None:
                 return answers
             if clock.monotonic() >= deadline:
@@ -87,6 +99,11 @@ class Asking:
             if passing.code() == _TIMED_OUT and self._client is client:
                 self._client = AdminClient(self._config)
             self._pause.wait(_AGAIN_AFTER_S)
+
+    def _abandon(self, client: AdminClient) -> None:
+        now = clock.monotonic()
+        _ABANDONED[:] = [one for one in _ABANDONED if one[0] > now]
+        _ABANDONED.append((now + self._operation_s + _LONGER_S, client))
 
 
 def _answers(
