@@ -34,6 +34,8 @@ def services(tmp_path: Path, bootstrap: str) -> Iterator[tuple[dict[str, str], V
 
 @pytest.mark.parametrize("name", ["valkey", "postgresql", "dispatch", "render", "api"])
 def test_a_kill_loses_nothing_with_two_dispatchers_on_services(tmp_path, name, soak, kafka):
+    if not soak and name in ("render", "api"):
+        pytest.skip("as on the embedded log, where `make test` kills them; `make soak` does here")
     rounds = 5 if soak else 1
     chance = random.Random(f"{SEED} {name}")
     with (
