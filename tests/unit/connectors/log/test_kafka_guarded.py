@@ -1,6 +1,5 @@
 """A broker that wants TLS, a user and a password: all clients of the adapter have them, or say so."""
 
-import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from tests.support.kafka import Cluster, namespace, running_kafka
 USER, PASSWORD = "sealwax", "correct-horse-battery"
 LOGIN = "org.apache.kafka.common.security"
 TP = TopicPartition(topics.EVENTS, 0)
+OTHER_AUTHORITY = "other.pem"
 
 
 @dataclass
@@ -114,11 +114,14 @@ def test_with_them_it_appends_reads_scans_commits_and_joins(guarded, tmp_path):
     [
         ({"sasl.password": "a-wrong-one"}, "user and password"),
         ({"sasl.username": "nobody"}, "user and password"),
-        ({"ssl.ca.location": ssl.get_default_verify_paths().cafile or ""}, "TLS"),
+        ({"ssl.ca.location": OTHER_AUTHORITY}, "TLS"),
     ],
     ids=["password", "user", "authority"],
 )
 def test_what_is_wrong_with_them_is_said_and_no_password(guarded, tmp_path, changes, said):
+    if OTHER_AUTHORITY in changes.values():
+        trustme.CA().cert_pem.write_to_path(tmp_path / OTHER_AUTHORITY)
+        changes = {"ssl.ca.location": str(tmp_path / OTHER_AUTHORITY)}
     missing = reach(settings_of(guarded, tmp_path, **changes), timedelta(seconds=20))
     assert missing
     assert said in missing.mend
