@@ -6,6 +6,7 @@ from sealwax.model.reply import Command, Reply
 from sealwax.smtp.session import stuffed
 from tests.support.smtp_engine import MESSAGE, job, running_engine
 from tests.support.smtp_server import PLAIN_EHLO, Act, Bye, Script, scripted
+from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize("ehlo", [Script.ehlo, PLAIN_EHLO], ids=["pipelining", "in turn"])
@@ -120,24 +121,40 @@ def test_peer_that_stops_reading_does_not_hold_the_session_and_leaves_no_doubt()
     assert not result.in_doubt
 
 
-def test_nothing_is_sent_without_permission():
+def test_nothing_is_sent_without_permission_and_all_of_it_once_there_is_one():
+    with scripted() as server, running_engine() as engine:
+        asked: list[None] = []
+        engine.may_send = lambda: asked.append(None) is not None
+        engine.submit(job(server.port))
+        wait_until(lambda: len(asked) >= 3, 10, "the engine to ask again")
+        assert engine.results == []
+        assert server.connections == []
+        engine.may_send = lambda: True
+        (result,) = engine.wait_for(1)
+    assert result.accepted
+    assert len(server.messages) == 1
+
+
+def test_a_drain_drops_what_waits_for_permission():
     with scripted() as server, running_engine() as engine:
         engine.may_send = lambda: False
         engine.submit(job(server.port))
+        engine.engine.drain()
         engine.settled()
     assert engine.results == []
     assert server.connections == []
 
 
-def test_permission_lost_before_the_dot_ends_nothing():
+def test_a_message_that_loses_permission_before_the_dot_begins_anew_when_it_is_back():
     with scripted() as server, running_engine() as engine:
-        answers = iter([True, False])
-        engine.may_send = lambda: next(answers)
+        answers = iter([True, False, False])
+        engine.may_send = lambda: next(answers, True)
         engine.submit(job(server.port))
+        (result,) = engine.wait_for(1)
         engine.settled()
-        assert engine.engine.open_sessions() == 0
-    assert engine.results == []
-    assert server.messages == []
+    assert result.accepted
+    assert len(server.messages) == 1
+    assert len(server.connections) == 2
 
 
 @pytest.mark.parametrize(
