@@ -146,8 +146,14 @@ class FlowProcess:
         self._asked.set()
 
     def _begin_again(self) -> None:
-        """Runs the program again in place of this one; what it has in hand is others' now."""
+        """Runs the program again in place of this one; what it has in hand is others' now.
+
+        Not where it was told to stop: the next one would not know.
+        """
         sys.stderr.flush()
+        if self._told_to_stop:
+            self._files.mark_stopped(self.name)
+            os._exit(0)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - itself
 
     def patience(self) -> timedelta | None:

@@ -123,8 +123,13 @@ def test_peer_that_stops_reading_does_not_hold_the_session_and_leaves_no_doubt()
 
 def test_nothing_is_sent_without_permission_and_all_of_it_once_there_is_one():
     with scripted() as server, running_engine() as engine:
-        asked: list[None] = []
-        engine.may_send = lambda: asked.append(None) is not None
+        asked: list[str] = []
+
+        def refuse() -> bool:
+            asked.append("may I")
+            return False
+
+        engine.may_send = refuse
         engine.submit(job(server.port))
         wait_until(lambda: len(asked) >= 3, 10, "the engine to ask again")
         assert engine.results == []
