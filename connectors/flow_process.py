@@ -33,6 +33,7 @@ from sealwax.store.processes import ProcessFiles
 # longer leaves them to the next start.
 _LAST_APPENDS_S = 10.0
 _LOOK_EVERY_S = 0.01
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 # A process that is asked for partitions gives them up within 20 s, or is put out of its group.
 _HAND_OVER = timedelta(seconds=15)
 _COLLECT_AFTER = 10_000  # objects made and not freed: some hundred mails in work
@@ -94,6 +95,7 @@ class FlowProcess:
             )
         )
         self._ready = False
+        self._hear_stops(self._on_early_signal)
         try:
             self._files_owned = FileOwnership(data_dir / "locks", name)
             self._ownership: Ownership = self._files_owned
@@ -113,8 +115,7 @@ class FlowProcess:
             )
         except (SealwaxError, OSError) as error:
             sys.exit(f"sealwax {name}: {error}")
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        self._hear_stops(self._on_signal)
         self._drainer = threading.Thread(target=self._drain, name="drain", daemon=True)
         self._drainer.start()
         self._watchdog.start()
@@ -148,9 +149,11 @@ class FlowProcess:
     def _begin_again(self) -> None:
         """Runs the program again in place of this one; what it has in hand is others' now.
 
-        Not where it was told to stop: the next one would not know.
+        Not where it was told to stop: the next one would not know. A signal to stop that comes from
+        now on waits until the next one hears signals.
         """
         sys.stderr.flush()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
         if self._told_to_stop:
             self._files.mark_stopped(self.name)
             os._exit(0)
@@ -236,6 +239,17 @@ class FlowProcess:
             gc.set_threshold(_COLLECT_AFTER)
             self._files.mark_ready(self.name)
             logger.info("ready")
+
+    def _hear_stops(self, handler: Callable[[int, FrameType | None], None]) -> None:
+        for number in _STOPS:
+            signal.signal(number, handler)
+        # Blocked where this process has run its program again: what came meanwhile comes now.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+
+    def _on_early_signal(self, _signum: int, _frame: FrameType | None) -> None:
+        """Nothing is begun yet: it waits for its partitions, perhaps for long."""
+        self._files.mark_stopped(self.name)
+        os._exit(0)
 
     def _on_signal(self, _signum: int, _frame: FrameType | None) -> None:
         self._told_to_stop = True

@@ -35,6 +35,7 @@ DRAIN = timedelta(seconds=20)
 _HANDED_ON_S = 5.0
 _SAY_AFTER_S = 5.0
 _LOOK_S = 2.0
+_FATAL = KafkaError._FATAL  # noqa: SLF001 - a public code with a private name
 _LOST = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID})
 
 logger = structlog.get_logger(__name__)
@@ -106,7 +107,7 @@ class Membership(Ownership):
         self._valid_until = -inf
         self._closing = threading.Event()
         self._released = threading.Event()
-        self._consumer = Consumer({
+        self._properties = {
             **settings.common(),
             "group.id": f"{settings.namespace}{member.flow}{MEMBERS}",
             "group.instance.id": member.instance,
@@ -118,10 +119,8 @@ class Membership(Ownership):
             "enable.auto.commit": False,
             "auto.offset.reset": "latest",  # nothing is read: the partitions are paused
             "allow.auto.create.topics": False,
-        })  # fmt: skip
-        self._consumer.subscribe(
-            [self._topic], on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
-        )
+        }
+        self._consumer = self._join()
         # One thread for all: the client lets nobody in while another one polls.
         self._thread = threading.Thread(target=self._run, name="member", daemon=True)
         self._thread.start()
@@ -197,22 +196,40 @@ class Membership(Ownership):
             return not there.keys() <= (self._owned or frozenset())
         return False
 
+    def _join(self) -> Consumer:
+        consumer = Consumer(self._properties)
+        consumer.subscribe(
+            [self._topic], on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
+        )
+        return consumer
+
     def _run(self) -> None:
         """Polls, and each second proves membership: a commit is taken from a member alone."""
         proven_at = -inf
         while not self._closing.is_set():
             message = self._consumer.poll(_POLL_S)
             error = None if message is None else message.error()
-            if error is not None and error.fatal():
-                self._put_out(error.str())
-            elif error is not None:
+            if error is not None:
                 logger.warning("membership", error=error.str())
+            if error is not None and error.code() == _FATAL:
+                self._join_anew()
             if clock.monotonic() - proven_at >= _PROVE_EVERY_S:
                 proven_at = clock.monotonic()
                 try:
                     self._prove(proven_at)
                 except LogAwayError as error:
                     logger.warning("ownership is not known", error=str(error))
+
+    def _join_anew(self) -> None:
+        """In place of a client that cannot go on: the group knows this instance by another member.
+
+        Seen after a broker was killed: the group remembers a request to join whose answer never
+        came, and fences the member that it had answered. Whether it was another process instead,
+        and what that has done, is asked before anything is sent again.
+        """
+        self._lose(self._consumer, [])
+        self._consumer.close()
+        self._consumer = self._join()
 
     def _assign(self, consumer: Consumer, places: list[Place]) -> None:
         consumer.incremental_assign(places)

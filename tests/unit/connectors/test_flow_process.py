@@ -105,3 +105,37 @@ def test_it_works_on_the_partitions_that_the_topics_have_whatever_the_setting_sa
         timeout=60,
     )
     assert run.stdout.startswith("(0, 1, 2)\n"), run.stderr
+
+
+# SIGTERM comes at the worst moment: this program ends, and the next one cannot hear it yet.
+ANEW = """
+import os, signal, sys
+from pathlib import Path
+from connectors.flow_process import FlowProcess
+from connectors.log import LogSettings
+
+data_dir, run = Path(sys.argv[1]), os.execv
+again = data_dir.exists()
+process = FlowProcess("dispatch", data_dir, LogSettings(data_dir / "log", 1))
+if again:
+    sys.exit("it did not hear the signal")
+
+def stopped_meanwhile(*command):
+    os.kill(os.getpid(), signal.SIGTERM)
+    run(*command)
+
+os.execv = stopped_meanwhile
+process._begin_again()
+"""
+
+
+def test_a_stop_that_comes_while_it_begins_again_is_heard_by_the_next_program(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-c", ANEW, tmp_path / "data"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
