@@ -4,6 +4,7 @@ import atexit
 import gc
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from connectors.clock_watchdog import ClockWatchdog
 from connectors.log import KafkaSettings, LogSettings, open_log
 from connectors.log.fences import Writer
 from connectors.log.ownership import FileOwnership
+from connectors.log.peers import Peers, Place, place
 from connectors.log.port import Log, Ownership, TopicPartition
 from connectors.log.retention import Kept, Retention
 from connectors.log.stamps import FreshStamps
@@ -36,6 +38,8 @@ _LOOK_EVERY_S = 0.01
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 # A process that is asked for partitions gives them up within 20 s, or is put out of its group.
 _HAND_OVER = timedelta(seconds=15)
+# From when it was asked to stop a process of a cluster waits so long for the others to end too.
+_END_TOGETHER_S = 18.0
 _COLLECT_AFTER = 10_000  # objects made and not freed: some hundred mails in work
 
 logger = structlog.get_logger(__name__)
@@ -72,13 +76,19 @@ class FlowProcess:
             alone: Whether one process has all partitions, and others only wait to take its place.
         """
         self.name = name
-        # On Kafka: by partition number, who this process is to readers of what it appends.
-        self.writers: Mapping[int, Writer] = {}
+        self.peers = Peers(
+            _place(name, log, alone=alone),
+            valid_until=lambda: self._ownership.valid_until(),  # noqa: PLW0108 - it is taken later
+            draining=self.draining,
+            on_draining=self._start_anew,
+        )
         self._anew = False
         self._told_to_stop = False
         self.suspects = Suspects(data_dir / "suspects", name)
         self._files = ProcessFiles(data_dir)
         self._asked = threading.Event()
+        self._over = threading.Event()
+        self._closing = threading.Lock()
         self._on_drain: list[Callable[[], object]] = []
         self._on_close: list[Callable[[], None]] = []
         self._on_clock_back: list[
@@ -115,7 +125,13 @@ class FlowProcess:
             )
         except (SealwaxError, OSError) as error:
             sys.exit(f"sealwax {name}: {error}")
+        self._begin()
+
+    def _begin(self) -> None:
+        """From here on a stop is a drain."""
         self._hear_stops(self._on_signal)
+        if not self.peers.alone:
+            self._hear_stops_early()
         self._drainer = threading.Thread(target=self._drain, name="drain", daemon=True)
         self._drainer.start()
         self._watchdog.start()
@@ -131,14 +147,16 @@ class FlowProcess:
         membership = Membership(
             self.log,
             settings,
-            MemberSettings(self.name, self._files.instance(self.name), session, alone),
+            MemberSettings(
+                self.name, self._files.instance(self.name), session, alone, self.peers.processes
+            ),
             on_changed=self._start_anew,
             on_lost=self._begin_again,
         )
         self._ownership = membership
         # As many as its topic has, whatever the setting says: it grows last of all.
         self.numbers = tuple(membership.acquire(range(self.log.partitions(topics.OWNERSHIP))))
-        self.writers = membership.writers()
+        self.peers.own(membership.writers())
         logger.info("owns", partitions=self.numbers)
 
     def _start_anew(self) -> None:
@@ -159,9 +177,14 @@ class FlowProcess:
             os._exit(0)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - itself
 
+    @property
+    def writers(self) -> Mapping[int, Writer]:
+        """On Kafka: by partition number, who owns it to readers of what this process appends."""
+        return self.peers.writers
+
     def patience(self) -> timedelta | None:
-        """How long a drain may take at most, where others wait for its partitions."""
-        return _HAND_OVER if self._anew else None
+        """How long a drain may take at most, where others wait for it."""
+        return _HAND_OVER if self._anew or not self.peers.alone else None
 
     def draining(self) -> bool:
         """Whether the process was asked to stop."""
@@ -176,8 +199,11 @@ class FlowProcess:
         return self._quiet.lasts(seconds)
 
     def valid_until(self) -> float:
-        """Until when this process owns its partitions, on the monotonic clock."""
-        return self._ownership.valid_until()
+        """Until when the partitions that its records come from are owned, on the monotonic clock.
+
+        In a cluster those are its own and those of all the others.
+        """
+        return min(self._ownership.valid_until(), self.peers.valid_until())
 
     def clock_trusted(self) -> bool:
         """Whether the wall clock is to be trusted. Thread-safe."""
@@ -246,6 +272,18 @@ class FlowProcess:
         # Blocked where this process has run its program again: what came meanwhile comes now.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
 
+    def _hear_stops_early(self) -> None:
+        """Hears signals while Bytewax waits for the others of a cluster: Python does not then."""
+        self._ear, self._mouth = socket.socketpair()
+        self._mouth.setblocking(False)
+        signal.set_wakeup_fd(self._mouth.fileno())
+
+        def hear() -> None:
+            if self._ear.recv(1):
+                self._on_signal(0, None)
+
+        threading.Thread(target=hear, name="signals", daemon=True).start()
+
     def _on_early_signal(self, _signum: int, _frame: FrameType | None) -> None:
         """Nothing is begun yet: it waits for its partitions, perhaps for long."""
         self._files.mark_stopped(self.name)
@@ -257,10 +295,25 @@ class FlowProcess:
 
     def _drain(self) -> None:
         self._asked.wait()
+        asked_at = clock.monotonic()
         logger.info("draining")
         for hook in self._on_drain:
             hook()
             self._draining -= 1
+        if not self.peers.alone:
+            self._end_without_peers(asked_at + _END_TOGETHER_S)
+
+    def _end_without_peers(self, deadline: float) -> None:
+        """Ends the process where Bytewax does not, since it waits for others of the cluster.
+
+        They are not there yet, or stand still.
+        """
+        if self._ready and self._over.wait(max(0, deadline - clock.monotonic())):
+            return
+        logger.warning("ends without the others of its cluster")
+        self._close()
+        sys.stderr.flush()
+        os._exit(0)
 
     def _leave(self) -> None:
         """Ends the process after a step back of the clock, in the watchdog's thread.
@@ -295,6 +348,8 @@ class FlowProcess:
         os._exit(WENT_BACK_STATUS)
 
     def _close(self) -> None:
+        self._over.set()
+        self._closing.acquire()  # for good: a second thread that comes here waits for the end
         for hook in reversed(self._on_close):
             hook()
         self.suspects.close(asked=self._asked.is_set())
@@ -308,3 +363,22 @@ class FlowProcess:
             self._begin_again()
         self._files.mark_stopped(self.name)
         logger.info("stopped")
+
+
+def _place(name: str, log: LogSettings | KafkaSettings, *, alone: bool) -> Place:
+    """The process's place in a cluster; exits with one sentence where that cannot work."""
+    here = place()
+    if here.processes == 1:
+        return here
+    if alone:
+        reason = "one process has all partitions, so it is started without -i and -a"
+    elif isinstance(log, LogSettings):
+        reason = (
+            "a cluster (-i, -a) needs Kafka: the log of a data directory is for one process, "
+            "which may have many workers (-w)"
+        )
+    elif here.index >= here.processes:
+        reason = f"there is no process {here.index} (-i) in a cluster of {here.processes} (-a)"
+    else:
+        return here
+    sys.exit(f"sealwax {name}: {reason}")

@@ -8,7 +8,6 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
@@ -88,7 +87,7 @@ def flow() -> Dataflow:
         process.log, spec(), process.numbers, process.suspects, writers=process.writers
     )
     writer = OutcomeWriter(settling)
-    leases = Leases(settling, writer, uuid4().hex)
+    leases = Leases(settling, writer, process.peers.holder, process.peers.holders)
     bridge = SmtpBridge(writer, settings.routes, leases)
     timers = Timers()
     shared = open_limits(
@@ -130,6 +129,6 @@ def flow() -> Dataflow:
             read=ReadDeliveries(settings.routes.site, NOT_HELD, writer, leases),
             lane=lambda: Lane(lanes),
             decisions=DecisionsSink(bridge, engine, writer, process),
-            settle=SettleSink(settling),
+            settle=SettleSink(settling, process),
         )
     )

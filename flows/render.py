@@ -112,6 +112,6 @@ def flow() -> Dataflow:
             acks=AcksSource(settling, process),
             render=Patient(rendering, process.stopped_within),
             outcomes=AppendSink(writer),
-            settle=SettleSink(settling),
+            settle=SettleSink(settling, process),
         )
     )

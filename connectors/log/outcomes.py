@@ -52,7 +52,8 @@ class OutcomeWriter:
         self._log: Log = settling.log
         self._later = later
         self._acks = settling.acks
-        self._writers = {n: writer.header() for n, writer in settling.writers.items()}
+        self._writers = settling.writers
+        self._headers: dict[int, tuple[str, bytes]] = {}
         self._lock = threading.Lock()
         self._pending: dict[int, float] = {}  # append -> since when, oldest first
         self._numbers = count()
@@ -97,8 +98,15 @@ class OutcomeWriter:
     def _signed(self, entry: Entry) -> Entry:
         """The entry with the name of its writer, by the partition number of its source."""
         settles = source_of(entry.headers)
-        header = self._writers.get(settles[0].partition) if settles else None
+        header = self._header(settles[0].partition) if settles else None
         return entry if header is None else entry._replace(headers=(*entry.headers, header))
+
+    def _header(self, number: int) -> tuple[str, bytes] | None:
+        # In a cluster the owner may be another process; it is known before its records come.
+        header = self._headers.get(number)
+        if header is None and number in self._writers:
+            header = self._headers[number] = self._writers[number].header()
+        return header
 
     def _append(
         self, number: int, topic: str, entries: Sequence[Entry], countdown: _Countdown

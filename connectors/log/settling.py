@@ -121,7 +121,9 @@ class Settling:
                 topic, partition, offset = self.acks.popleft()
             except IndexError:
                 break  # a worker took it
-            self._settlers[TopicPartition(topic, partition)].settle((offset,))
+            settler = self._settlers.get(TopicPartition(topic, partition))
+            if settler is not None:  # else the record is another process's, of the same cluster
+                settler.settle((offset,))
         self._commit(durable=True)
 
     def commit_floors(self) -> None:

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from connectors.log.fences import may_be_fence
 from connectors.log.lost import why_lost
+from connectors.log.peers import Mail, Peers, Settled
 from connectors.log.port import Record, TopicPartition
 from connectors.log.settling import Done, Settling
 from connectors.log.suspects import Suspects
@@ -67,6 +68,15 @@ class Lifecycle(Protocol):
         ...
 
 
+class Member(Lifecycle, Protocol):
+    """A process that may be one of a Bytewax cluster."""
+
+    @property
+    def peers(self) -> Peers:
+        """The others."""
+        ...
+
+
 def partition_name(tp: TopicPartition) -> str:
     """The name of a source partition in Bytewax."""
     return f"{tp.topic}/{tp.partition}"
@@ -74,7 +84,7 @@ def partition_name(tp: TopicPartition) -> str:
 
 class _LogPartition(StatefulSourcePartition[SourceItem, None]):
     def __init__(
-        self, settling: Settling, tp: TopicPartition, process: Lifecycle, *, one_outcome: bool
+        self, settling: Settling, tp: TopicPartition, process: Member, *, one_outcome: bool
     ) -> None:
         self._tp = tp
         self._settling = settling
@@ -98,7 +108,8 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
         if self._process.draining():
             raise StopIteration
         self._process.running()
-        room = 0 if self._tp in self._settling.stopped else self._room()
+        may_read = self._process.peers.ready and self._tp not in self._settling.stopped
+        room = self._room() if may_read else 0
         if room > 0 and not self._buffer:
             size = min(_READ_BYTES, self._window_bytes - self._settler.unsettled_bytes)
             self._buffer.extend(self._read(min(room, _READ_RECORDS), size))
@@ -210,7 +221,7 @@ class LogSource(FixedPartitionedSource[SourceItem, None]):
     outcome is the whole (`one_outcome`); elsewhere it comes with what is `done` of it.
     """
 
-    def __init__(self, settling: Settling, process: Lifecycle, *, one_outcome: bool) -> None:
+    def __init__(self, settling: Settling, process: Member, *, one_outcome: bool) -> None:
         self._settling = settling
         self._process = process
         self._one_outcome = one_outcome
@@ -226,33 +237,43 @@ class LogSource(FixedPartitionedSource[SourceItem, None]):
         return _LogPartition(self._settling, tp, self._process, one_outcome=self._one_outcome)
 
 
-class _AcksPartition(StatelessSourcePartition[tuple[str, tuple[int, ...]]]):
-    def __init__(self, acks: deque[Position], process: Lifecycle) -> None:
+class _AcksPartition(StatelessSourcePartition[tuple[str, Mail]]):
+    def __init__(self, acks: deque[Position], process: Member) -> None:
         self._acks = acks
         self._process = process
+        self._peers = process.peers
 
     @override
-    def next_batch(self) -> list[tuple[str, tuple[int, ...]]]:
+    def next_batch(self) -> list[tuple[str, Mail]]:
         if not self._acks and self._process.quiet(_ACKS_QUIET_S):
             raise StopIteration
-        by_partition: defaultdict[str, list[int]] = defaultdict(list)
+        by_partition: defaultdict[TopicPartition, list[int]] = defaultdict(list)
         for _ in range(len(self._acks)):
             try:
                 topic, partition, offset = self._acks.popleft()
             except IndexError:
                 break  # another worker took it
-            by_partition[f"{topic}/{partition}"].append(offset)
-        return [(name, tuple(offsets)) for name, offsets in by_partition.items()]
+            by_partition[TopicPartition(topic, partition)].append(offset)
+        return [
+            *self._peers.take_mail(),
+            *(
+                (self._peers.home_of(tp.partition), Settled(tp, tuple(offsets)))
+                for tp, offsets in by_partition.items()
+            ),
+        ]
 
     @override
     def next_awake(self) -> datetime:
         return clock.wake_in(_BUSY_WAKE_MS if self._acks else _IDLE_WAKE_MS)
 
 
-class AcksSource(DynamicSource[tuple[str, tuple[int, ...]]]):
-    """Emits (source partition, offsets whose outcomes are durable), last to end in a drain."""
+class AcksSource(DynamicSource[tuple[str, Mail]]):
+    """Emits (process, offsets of a partition of its whose outcomes are durable); ends a drain last.
 
-    def __init__(self, settling: Settling, process: Lifecycle) -> None:
+    What the processes of a cluster tell each other goes the same way.
+    """
+
+    def __init__(self, settling: Settling, process: Member) -> None:
         self._settling = settling
         self._process = process
 
@@ -261,41 +282,44 @@ class AcksSource(DynamicSource[tuple[str, tuple[int, ...]]]):
         return _AcksPartition(self._settling.acks, self._process)
 
 
-class _SettlePartition(StatefulSinkPartition[tuple[int, ...], None]):
-    def __init__(self, settling: Settling, tp: TopicPartition) -> None:
-        self._settler = settling.settler(tp)
+class _SettlePartition(StatefulSinkPartition[Mail, None]):
+    def __init__(self, settling: Settling, peers: Peers) -> None:
+        self._settling = settling
+        self._peers = peers
 
     @override
-    def write_batch(self, values: list[tuple[int, ...]]) -> None:
-        for offsets in values:
-            self._settler.settle(offsets)
+    def write_batch(self, values: list[Mail]) -> None:
+        for mail in values:
+            if isinstance(mail, Settled):
+                self._settling.settler(mail.tp).settle(mail.offsets)
+            else:
+                self._peers.receive(mail)
 
     @override
     def snapshot(self) -> None:
         """Settled offsets are committed to the log, not to a snapshot."""
 
 
-class SettleSink(FixedPartitionedSink[tuple[int, ...], None]):
+class SettleSink(FixedPartitionedSink[Mail, None]):
     """Settles offsets in the process that reads their partition.
 
-    It lists the same partitions as LogSource, so that Bytewax routes each acknowledgement to the
-    process that holds the partition's settler. Committing is the settling's own timer.
+    It has one part a process, so that Bytewax routes each acknowledgement to the one that holds the
+    partition's settler. Committing is the settling's own timer.
     """
 
-    def __init__(self, settling: Settling) -> None:
+    def __init__(self, settling: Settling, process: Member) -> None:
         self._settling = settling
-        self._by_name = {partition_name(tp): tp for tp in settling.sources}
-        # Bytewax numbers partitions by their names in string order.
-        self._index = {name: i for i, name in enumerate(sorted(self._by_name))}
+        self._peers = process.peers
 
     @override
     def list_parts(self) -> list[str]:
-        return sorted(self._by_name)
+        # Bytewax numbers the parts of all processes by their names in string order.
+        return [self._peers.home.rjust(6, "0")]
 
     @override
     def part_fn(self, item_key: str) -> int:
-        return self._index[item_key]
+        return int(item_key)
 
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> _SettlePartition:
-        return _SettlePartition(self._settling, self._by_name[for_part])
+        return _SettlePartition(self._settling, self._peers)

@@ -6,7 +6,7 @@ up its mind. So a lease takes the record's place: a delay record without a row, 
 Whoever reads the lease when it is due looks for the outcome of the attempt.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import NamedTuple
@@ -113,11 +113,25 @@ class Leases:
         lost: How many messages were sent again since no outcome stood.
     """
 
-    def __init__(self, settling: Settling, writer: OutcomeWriter, holder: str) -> None:
-        """Takes the settling of the flow's partitions, and a name that no other process has."""
+    def __init__(
+        self,
+        settling: Settling,
+        writer: OutcomeWriter,
+        holder: str,
+        others: Container[str] = (),
+    ) -> None:
+        """Makes the leases of one process.
+
+        Args:
+            settling: Of the flow's partitions.
+            writer: Appends them.
+            holder: A name that no other process has.
+            others: The names of those that live and die with this one.
+        """
         self._settling = settling
         self._writer = writer
         self._holder = holder
+        self._others = others
         self._open: set[Position] = set()
         self.granted = 0
         self.lost = 0
@@ -176,8 +190,10 @@ class Leases:
         def fate(one: Due) -> Fate:
             if one.lease.holder == self._holder:
                 return Fate.OPEN if one.lease.of in self._open else Fate.ENDED
-            # Ownership is held by this process, so the holder is no more.
-            return Fate.ENDED if one.lease.of in standing else Fate.LOST
+            if one.lease.of in standing:
+                return Fate.ENDED
+            # Ownership is held by this process: the holder is of its cluster, or no more.
+            return Fate.OPEN if one.lease.holder in self._others else Fate.LOST
 
         return [fate(one) for one in due]
 

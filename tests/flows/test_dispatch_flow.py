@@ -104,7 +104,7 @@ def started(server: ScriptedServer, settling: Settling) -> Iterator[tuple[Any, U
                 read=ReadDeliveries(lambda domain: domain, {}, writer, leases),
                 lane=lambda: Lane(lanes),
                 decisions=DecisionsSink(bridge, engine, writer, process),
-                settle=SettleSink(settling),
+                settle=SettleSink(settling, process),
             ),
             process,
         )

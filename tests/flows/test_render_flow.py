@@ -63,7 +63,7 @@ class Here:
             acks=AcksSource(settling, process),
             render=counted,
             outcomes=sink if breaks_after is None else BreakingSink(sink, breaks_after),
-            settle=SettleSink(settling),
+            settle=SettleSink(settling, process),
         )
         try:
             cluster_main(render.build(ports), [], 0, worker_count_per_proc=workers)

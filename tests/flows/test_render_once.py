@@ -121,7 +121,7 @@ class Here:
             acks=AcksSource(settling, process),
             render=step or RenderRequests(self.ports),
             outcomes=AppendSink(writer),
-            settle=SettleSink(settling),
+            settle=SettleSink(settling, process),
         )
         try:
             cluster_main(render.build(ports), [], 0)

@@ -13,6 +13,7 @@ from typing_extensions import override
 from connectors.log.append import AppendSink
 from connectors.log.flow_spec import FlowSpec
 from connectors.log.outcomes import OutcomeWriter
+from connectors.log.peers import Peers, Settled
 from connectors.log.port import Log, TopicPartition
 from connectors.log.settling import Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink, partition_name
@@ -66,6 +67,7 @@ class Process(ABC):
             self.settling, later=lambda seconds, function: self.after(seconds * 1000, function)
         )
         self._spec = spec
+        self.peers = Peers()
         self._asked = False
         self._quiet = Quiet(lambda: not self._asked or self.in_flight(), clock.monotonic)
         self._moved = True
@@ -160,15 +162,13 @@ class Process(ABC):
             tp = by_name[name]
             self._logs[tp] = SourceStep(part, records, partial(self._next_read_ms, tp))
             self._logs[tp].sleep_until(reads_ms)
-        sink = SettleSink(self.settling)
-        names = sink.list_parts()
-        parts = [sink.build_part("settle", name, None) for name in names]
+        sink = SettleSink(self.settling, self)
+        settling = sink.build_part("settle", sink.list_parts()[0], None)
 
-        def settle(acks: list[tuple[str, tuple[int, ...]]]) -> None:
-            for name, offsets in acks:
-                number = sink.part_fn(name)
-                parts[number].write_batch([offsets])
-                self._check_watermark(by_name[names[number]])
+        def settle(acks: list[tuple[str, Settled]]) -> None:
+            for _, settled in acks:
+                settling.write_batch([settled])
+                self._check_watermark(settled.tp)
 
         settles = QueueStep(self.around.random, settle)
         acks = SourceStep(AcksSource(self.settling, self).build("acks", 0, 1), settles.queue)

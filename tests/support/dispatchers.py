@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.kafka import free_ports
 from tests.support.platform import ROOT
 from tests.support.waiting import wait_until
 
@@ -68,12 +69,47 @@ def dispatchers(
 ) -> Iterator[list[Dispatcher]]:
     """So many, started and ready; killed at the end."""
     made = [Dispatcher(folder / f"dispatch-{n}", environment) for n in range(count)]
+    with _running(made):
+        yield made
+
+
+@contextmanager
+def cluster(
+    folder: Path, environment: Mapping[str, str], count: int
+) -> Iterator[list[Dispatcher]]:
+    """As many, as one Bytewax cluster; peers know each by its EHLO name, `process-0.test` and so on.
+
+    They end, but do not start anew, by themselves: see `revive`.
+    """
+    addresses = ";".join(f"127.0.0.1:{port}" for port in free_ports(count))
+    made = [
+        Dispatcher(
+            folder / f"process-{n}",
+            {**environment, "SEALWAX_EHLO_NAME": f"process-{n}.test"},
+            *("-i", str(n), "-a", addresses),
+        )
+        for n in range(count)
+    ]
+    with _running(made):
+        yield made
+
+
+def revive(processes: Iterable[Dispatcher]) -> bool:
+    """Starts those that have ended, as a supervisor does; whether all are ready."""
+    for one in processes:
+        if one.has_ended():
+            one.start()
+    return all(one.is_ready() for one in processes)
+
+
+@contextmanager
+def _running(made: Sequence[Dispatcher]) -> Iterator[None]:
     try:
         for one in made:
             one.start()
         for one in made:
             one.wait_until_ready()
-        yield made
+        yield
     finally:
         for one in made:
             one.kill()

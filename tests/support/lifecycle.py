@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from typing_extensions import override
 
+from connectors.log.peers import Peers
 from connectors.log.port import TopicPartition
 from connectors.log.settling import Settling
 
@@ -13,6 +14,7 @@ class Running:
 
     def __init__(self) -> None:
         self.stopping = False
+        self.peers = Peers()
 
     def stop(self) -> None:
         self.stopping = True

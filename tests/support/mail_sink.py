@@ -3,7 +3,7 @@
 Run it by `make sink`, or alone: python tests/support/mail_sink.py --listen 127.0.0.1:2525 --dir mail
 
 DIR holds one .eml file a message, as it came, and index.jsonl with one line a message: `id` (its
-X-Sealwax-Id), `file`, `mail_from`, `rcpts`, `ts`, `size`, `tls`, `peer`. A message is stored before
+X-Sealwax-Id), `file`, `mail_from`, `rcpts`, `ts`, `size`, `tls`, `peer`, `ehlo`. A message is stored before
 its 250. Of refusals that --reply asks for nothing is stored.
 """
 
@@ -156,6 +156,7 @@ class Keeper:
             "size": len(content),
             "tls": session.ssl is not None,
             "peer": session.peer[0] if session.peer else "",
+            "ehlo": session.host_name,
         }
         self._index.write(json.dumps(line) + "\n")
         self._index.flush()

@@ -35,7 +35,7 @@ class Sink:
         return f"{self.host}:{self.port}"
 
     def index(self) -> list[dict[str, Any]]:
-        """One dict a message kept: id, file, mail_from, rcpts, ts, size, tls, peer."""
+        """One dict a message kept: id, file, mail_from, rcpts, ts, size, tls, peer, ehlo."""
         file = self.directory / "index.jsonl"
         if not file.exists():
             return []

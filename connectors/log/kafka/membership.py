@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from math import inf
+from math import ceil, inf
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException
@@ -51,12 +51,14 @@ class MemberSettings:
         session: How long the group waits for a member that is silent.
         alone: Whether one process has all numbers, and the others stand by: it is the one that
             number 0 is assigned to.
+        processes: How many a Bytewax cluster has that it is one of.
     """
 
     flow: str
     instance: str
     session: timedelta = timedelta(seconds=10)
     alone: bool = False
+    processes: int = 1
 
     @property
     def heartbeat(self) -> timedelta:
@@ -97,6 +99,7 @@ class Membership(Ownership):
         self._topic = settings.namespace + OWNERSHIP
         self._lock = threading.Lock()
         self._assigned: set[int] = set()
+        self._most = inf
         self._owned: frozenset[int] | None = None
         self._changed_at = inf
         self._assignments = 0
@@ -127,13 +130,22 @@ class Membership(Ownership):
 
     @override
     def acquire(self, wanted: Sequence[int]) -> Sequence[int]:
-        """Waits until the group has assigned some numbers and membership is proven."""
+        """Waits until the group has assigned some numbers and membership is proven.
+
+        A process of a cluster waits while it has more than its share of them: the others are not
+        there yet, and its numbers would change as soon as they come.
+        """
+        if self._member.processes > 1:
+            self._most = ceil(len(wanted) / self._member.processes)
         pause = threading.Event()
         began_at, said = clock.monotonic(), False
         while not self._is_settled():
             pause.wait(_POLL_S)
             if not said and clock.monotonic() - began_at > _SAY_AFTER_S:
-                logger.info("waiting for partitions: others own them all, or Kafka is away")
+                logger.info(
+                    "waiting for partitions: others own them all, Kafka is away, or processes of "
+                    "the own cluster are"
+                )
                 said = True
         with self._lock:
             self._owned = frozenset(wanted if self._member.alone else self._assigned)
@@ -181,7 +193,9 @@ class Membership(Ownership):
             )
 
     def _has_some(self) -> bool:
-        return 0 in self._assigned if self._member.alone else bool(self._assigned)
+        if self._member.alone:
+            return 0 in self._assigned
+        return 0 < len(self._assigned) <= self._most
 
     def _counts(self, places: list[Place]) -> bool:
         """Whether an assignment or its end changes what this process owns."""

@@ -9,6 +9,7 @@ import pytest
 from connectors.log import LogSettings, open_log
 from connectors.log.flow_spec import FlowSpec
 from connectors.log.outcomes import OutcomeWriter
+from connectors.log.peers import Settled
 from connectors.log.port import Committed, Entry, Log, TopicPartition
 from connectors.log.settle import decode_mark, encode_mark, source_header
 from connectors.log.settling import Settling
@@ -262,11 +263,12 @@ def test_a_record_is_settled_when_all_its_outcomes_are_durable(log):
         wait_until(lambda: settling.acks, 5, "the acknowledgement")
         assert log.end_offset(TopicPartition(topics.EVENTS, NUMBER)) == 1
         assert log.end_offset(TopicPartition(RETRY, NUMBER)) == 1
-        (acked,) = AcksSource(settling, Running()).build("acks", 0, 1).next_batch()
-        assert acked == (f"{READY}/{NUMBER}", (0,))
-        sink = SettleSink(settling)
-        assert sink.list_parts()[sink.part_fn(acked[0])] == acked[0]
-        sink.build_part("settle", acked[0], None).write_batch([acked[1]])
+        process = Running()
+        ((home, settled),) = AcksSource(settling, process).build("acks", 0, 1).next_batch()
+        assert settled == Settled(SOURCE, (0,))
+        sink = SettleSink(settling, process)
+        part = sink.list_parts()[sink.part_fn(home)]
+        sink.build_part("settle", part, None).write_batch([settled])
         assert settling.settler(SOURCE).watermark == 1
         assert writer.pending == 0
         assert done == ["called"]
@@ -294,6 +296,6 @@ def test_a_source_ends_when_the_process_drains(log):
         settling.acks.append(Position(READY, NUMBER, 0))
         with pytest.raises(StopIteration):
             log_part.next_batch()
-        assert acks.next_batch() == [(f"{READY}/{NUMBER}", (0,))]
+        assert acks.next_batch() == [(process.peers.home, Settled(SOURCE, (0,)))]
         with pytest.raises(StopIteration):
             acks.next_batch()
