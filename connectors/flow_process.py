@@ -40,6 +40,7 @@ _STOPS = (signal.SIGTERM, signal.SIGINT)
 _HAND_OVER = timedelta(seconds=15)
 # From when it was asked to stop a process of a cluster waits so long for the others to end too.
 _END_TOGETHER_S = 18.0
+_LOOK_AT_PEERS_S = 1.0
 _COLLECT_AFTER = 10_000  # objects made and not freed: some hundred mails in work
 
 logger = structlog.get_logger(__name__)
@@ -294,7 +295,10 @@ class FlowProcess:
         self._asked.set()
 
     def _drain(self) -> None:
-        self._asked.wait()
+        while not self._asked.wait(_LOOK_AT_PEERS_S):
+            if self.peers.silent:
+                logger.warning("another process of its cluster is silent, it starts anew")
+                self._start_anew()
         asked_at = clock.monotonic()
         logger.info("draining")
         for hook in self._on_drain:

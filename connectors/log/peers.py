@@ -18,6 +18,8 @@ from connectors.log.port import TopicPartition
 from sealwax import clock
 
 _ASK_EVERY_S = 0.25
+# A machine that is gone closes no connection: one that is silent for so long is not waited for.
+_SILENT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +122,11 @@ class Peers:
         self._homes: dict[int, str] = {}
         self._answers: deque[tuple[str, Answer]] = deque()
         self._asked_at = -inf
-        others = set(range(here.processes)) - {here.index}
-        # Until when each of the others is sure to own what it does, on the clock of this process.
-        self._valid = dict.fromkeys(others, -inf)
-        self._unknown = others
+        self._others = tuple(n for n in range(here.processes) if n != here.index)
+        # Of each of the others: when it has answered last, and until when it is sure to own what it
+        # does; both on the clock of this process.
+        self._heard: dict[int, float] = {}
+        self._valid = dict.fromkeys(self._others, -inf)
 
     @property
     def processes(self) -> int:
@@ -133,12 +136,18 @@ class Peers:
     @property
     def alone(self) -> bool:
         """Whether there is no cluster."""
-        return not self._valid
+        return not self._others
 
     @property
     def ready(self) -> bool:
         """Whether all others know what this process owns: before that it reads nothing."""
-        return not self._unknown
+        return len(self._heard) == len(self._others)
+
+    @property
+    def silent(self) -> bool:
+        """Whether one of them answers no more."""
+        silent_from = clock.monotonic() - _SILENT_S
+        return self.ready and min(self._heard.values(), default=inf) < silent_from
 
     def own(self, writers: Mapping[int, Writer]) -> None:
         """Says what this process owns; call it before the dataflow runs."""
@@ -164,7 +173,7 @@ class Peers:
         if now - self._asked_at >= _ASK_EVERY_S:
             self._asked_at = now
             ask = Ask(self._here.index, now, self.holder, self._own, self._draining())
-            mail += [(str(index), ask) for index in self._valid]
+            mail += [(str(index), ask) for index in self._others]
         return mail
 
     def receive(self, mail: Ask | Answer) -> None:
@@ -172,7 +181,7 @@ class Peers:
         if isinstance(mail, Answer):
             # It was written after the question: counted from then, it is a little too early.
             self._valid[mail.process] = mail.asked_at + mail.left_s
-            self._unknown.discard(mail.process)
+            self._heard[mail.process] = clock.monotonic()
             return
         home = str(mail.process)
         self.writers.update(mail.writers)

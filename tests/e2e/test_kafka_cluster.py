@@ -2,122 +2,152 @@
 
 import os
 import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from connectors.log.kafka.log import KafkaLog
 from connectors.log.kafka.setup import set_up
-from connectors.log.port import Entry
+from connectors.log.port import Entry, Log
 from connectors.records import encode_deliveries
 from sealwax import clock
-from sealwax.model import topics
 from tests.support.counted_sink import counted_sink
-from tests.support.deliveries import delivery
-from tests.support.dispatchers import cluster, revive
+from tests.support.deliveries import READY, delivery
+from tests.support.dispatchers import Dispatcher, cluster, revive
 from tests.support.kafka import namespace
-from tests.support.load import DOMAINS, SESSIONS, ended_well, received, under_load
-from tests.support.log_view import opened, settings_of, unsettled, use_kafka
+from tests.support.load import (
+    DOMAINS,
+    SESSIONS,
+    Load,
+    ended_well,
+    quiet,
+    received,
+    under_load,
+)
+from tests.support.log_view import opened, unsettled, use_kafka
+from tests.support.sink import Sink
 from tests.support.smtp_engine import MESSAGE
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.proof, pytest.mark.timeout(600)]
 
-PARTITIONS = 6
+PROCESSES = {"process-0.test", "process-1.test"}
 CONNECTIONS = 3
 SITE = "large.test"
 
 
-@pytest.fixture
-def on_kafka(tmp_path, kafka):
-    return use_kafka(tmp_path / "data", kafka.bootstrap, namespace(), PARTITIONS)
-
-
-def senders(sink, since=0.0):
-    """When each of the processes' mails came, by its EHLO name."""
-    times = {}
-    for entry in sink.index():
-        if entry["ts"] >= since:
-            times.setdefault(entry["ehlo"], []).append(entry["ts"])
-    return times
-
-
-def test_a_cluster_doubles_nothing_and_stops_as_a_whole(tmp_path, on_kafka):
-    with (
-        under_load(tmp_path, on_kafka) as (platform, sink, load),
-        cluster(tmp_path, platform.environment, 2) as processes,
-    ):
-        with load.running():
-            time.sleep(3)
-            for process in processes:
-                process.send(signal.SIGTERM)
-            assert [process.stop() for process in processes] == [0, 0]
-            time.sleep(1)
-        doubled = ended_well("Kafka, a cluster of two", 1, platform, sink, load)
-    assert {"process-0.test", "process-1.test"} < set(senders(sink))
-    assert doubled == 0
-
-
-def test_of_a_cluster_one_process_is_killed_and_both_start_again(tmp_path, on_kafka):
-    with (
-        under_load(tmp_path, on_kafka) as (platform, sink, load),
-        cluster(tmp_path, platform.environment, 2) as (victim, other),
-    ):
-        with load.running():
-            time.sleep(2)
-            victim.kill()
-            wait_until(other.has_ended, 30, "the other one to end, too")
-            wait_until(lambda: revive((victim, other)), 90, "the cluster to be ready again")
-            again_at = time.time()
-            time.sleep(2)
-        doubled = ended_well("Kafka, one of a cluster is killed", 1, platform, sink, load)
-    assert {"process-0.test", "process-1.test"} <= set(senders(sink, again_at))
+def test_a_cluster_is_stopped_and_killed_under_load(tmp_path, kafka):
+    on_kafka = use_kafka(tmp_path / "data", kafka.bootstrap, namespace(), 6)
+    with under_load(tmp_path, on_kafka) as (platform, sink, load):
+        with cluster(tmp_path, platform.environment, 2) as (one, other):
+            with load.running():
+                time.sleep(2)
+                one.send(signal.SIGTERM)
+                other.send(signal.SIGTERM)
+                assert (one.stop(), other.stop()) == (0, 0)
+                time.sleep(1)
+            wait_until(lambda: set(load.accepted) <= set(received(sink)), 120, "all mail")
+            wait_until(lambda: quiet(platform), 120, "all outcomes")
+            assert senders(sink) > PROCESSES  # and the platform's own
+            assert max(received(sink).values()) == 1
+        with cluster(tmp_path, platform.environment, 2) as (victim, other):
+            more = Load(platform, sink)
+            with more.running():
+                time.sleep(2)
+                victim.kill()
+                wait_until(other.has_ended, 30, "the other one to end, too")
+                wait_until(lambda: revive((victim, other)), 90, "the cluster to be ready again")
+                since = time.time()
+                wait_until(lambda: senders(sink, since) >= PROCESSES, 60, "both to send again")
+            load.accepted += more.accepted
+            doubled = ended_well("Kafka, a cluster of two", 2, platform, sink, load)
     assert doubled <= DOMAINS * SESSIONS
 
 
-def test_nobody_sends_for_a_process_that_stands_still(tmp_path, on_kafka):
-    with (
-        under_load(tmp_path, on_kafka) as (platform, sink, load),
-        cluster(tmp_path, platform.environment, 2) as (sleeper, other),
-    ):
-        with load.running():
-            time.sleep(2)
-            sleeper.send(signal.SIGSTOP)
-            stopped_at = time.time()
-            wait_until(lambda: other.said("ends without the others"), 60, "the other one to end")
-        sleeper.send(signal.SIGCONT)
-        wait_until(lambda: revive((sleeper, other)), 90, "the cluster to be ready again")
-        late = {name: max(times) - stopped_at for name, times in senders(sink).items()}
-        doubled = ended_well("Kafka, one of a cluster stands still", 1, platform, sink, load)
-    print(late)
-    assert doubled <= DOMAINS * SESSIONS
+def senders(sink: Sink, since: float = 0) -> set[str]:
+    """The EHLO names of those whose mail has come since then."""
+    return {entry["ehlo"] for entry in sink.index() if entry["ts"] >= since}
 
 
-def test_a_site_has_one_lane_for_the_whole_cluster(tmp_path, on_kafka):
-    rcpts = [f"user{n}@{SITE}" for n in range(300)]
-    now_ms = clock.now_ms()
-    times = dict.fromkeys(("accepted_at_ms", "since_ms"), now_ms)
-    mail = [
-        delivery(
-            rcpt=rcpt, rcpt_domain=SITE, message=MESSAGE, **times, give_up_at_ms=now_ms + 3_600_000
-        )
-        for rcpt in rcpts
-    ]
-    values = encode_deliveries([(one, b"") for one in mail])
-    with opened(tmp_path / "data") as log, counted_sink(0.03) as sink:
-        set_up(settings_of(tmp_path / "data"), log)
-        entries = [Entry(n % PARTITIONS, SITE.encode(), value) for n, value in enumerate(values)]
-        log.append_wait(topics.ready(topics.Stream.TRANSACTIONAL), entries)
-        settings = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("SEALWAX_")},
-            **on_kafka,
-            "SEALWAX_SMTP_ROUTES": f"{SITE}=127.0.0.1:{sink.port}",
-            "SEALWAX_CONNECTIONS_PER_SITE": str(CONNECTIONS),
-        }
-        with cluster(tmp_path, settings, 2) as processes:
-            wait_until(lambda: len(sink.taken) == len(rcpts), 120, "all mail")
-            wait_until(lambda: unsettled(tmp_path / "data") == 0, 60, "all outcomes")
-            processes[0].send(signal.SIGTERM)
+def test_one_lane_sends_for_both_processes_and_for_nobody_that_stands_still(tmp_path, kafka):
+    data_dir = tmp_path / "data"
+    settings = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("SEALWAX_")},
+        **use_kafka(data_dir, kafka.bootstrap, namespace(), 2),
+        "SEALWAX_KAFKA_SESSION_TIMEOUT": "6s",
+        "SEALWAX_CONNECTIONS_PER_SITE": str(CONNECTIONS),
+    }
+    # Long epochs: with those of ten seconds Bytewax asks no source any more soon after the stop.
+    epochs = ("-s", "600")
+    with opened(data_dir) as log, counted_sink(0.03) as sink:
+        settings["SEALWAX_SMTP_ROUTES"] = f"{SITE}=127.0.0.1:{sink.port}"
+        assert isinstance(log, KafkaLog)
+        set_up(log.settings, log)
+        with (
+            cluster(tmp_path, settings, 2, *epochs) as processes,
+            standing_by(tmp_path, settings) as standby,
+        ):
+            with mail(log) as sent:
+                wait_until(lambda: len(sink.taken) > 100, 60, "mail to flow")
+                ((sender, _),) = sink.begun_by.items()
+                assert sink.most_at_work <= CONNECTIONS
+                sleeper = processes[sender == "process-0.test"]
+                sleeper.send(signal.SIGSTOP)
+                standby.wait_until_ready()  # it owns the partitions of the one that was stopped
+                begun = sink.begun_by.copy()
+                wait_until(lambda: sink.begun_by["standby.test"] > 100, 60, "mail to flow again")
+                assert sink.begun_by[sender] == begun[sender]
+            sleeper.send(signal.SIGCONT)
+            assert standby.stop() == 0
+            wait_until(lambda: revive(processes) and len(sink.taken) == len(sent), 120, "all mail")
+            wait_until(lambda: unsettled(data_dir) == 0, 60, "all outcomes")
             assert [process.stop() for process in processes] == [0, 0]
-    assert [process.said("owns") for process in processes] == [1, 1]
-    assert max(sink.taken.values()) == 1
-    assert sink.most_at_work == CONNECTIONS
+    assert sum(sink.taken.values()) - len(sent) <= CONNECTIONS
+
+
+@contextmanager
+def standing_by(folder, settings) -> Iterator[Dispatcher]:
+    """A dispatcher for which there is no partition left."""
+    one = Dispatcher(folder / "standby", {**settings, "SEALWAX_EHLO_NAME": "standby.test"})
+    try:
+        one.start()
+        wait_until(lambda: one.said("waiting for partitions"), 60, "it to wait")
+        yield one
+    finally:
+        one.kill()
+
+
+@contextmanager
+def mail(log: Log) -> Iterator[list[str]]:
+    """Messages to one site, forty a second, in both partitions; the recipients so far."""
+    rcpts: list[str] = []
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(0.1):
+            now_ms = clock.now_ms()
+            made = [
+                delivery(
+                    rcpt=f"user{len(rcpts) + n}@{SITE}",
+                    rcpt_domain=SITE,
+                    accepted_at_ms=now_ms,
+                    since_ms=now_ms,
+                    give_up_at_ms=now_ms + 3_600_000,
+                    message=MESSAGE,
+                )
+                for n in range(4)
+            ]
+            rcpts.extend(one.rcpt for one in made)
+            values = encode_deliveries([(one, b"") for one in made])
+            log.append_wait(READY, [Entry(n % 2, b"k", value) for n, value in enumerate(values)])
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield rcpts
+    finally:
+        ended.set()
+        thread.join()

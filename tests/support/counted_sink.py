@@ -13,6 +13,7 @@ class CountedSink:
 
     Attributes:
         begun: When each transaction began, on the monotonic clock.
+        begun_by: How many of them by EHLO name.
         taken: How often each recipient's message was taken.
         most_open: The most connections at a time.
         most_at_work: The most transactions at a time.
@@ -20,6 +21,7 @@ class CountedSink:
 
     def __init__(self, pause_s: float) -> None:
         self.begun: list[float] = []
+        self.begun_by: Counter[str] = Counter()
         self.taken: Counter[str] = Counter()
         self.most_open = 0
         self.most_at_work = 0
@@ -69,12 +71,15 @@ class CountedSink:
     async def _talk(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, working: list[bool]
     ) -> None:
-        rcpt = ""
+        rcpt = client = ""
         while line := await reader.readline():
             verb = line[:4].upper()
             if verb == b"QUIT":
                 return
+            if verb == b"EHLO":
+                client = line.decode().split()[1]
             if verb == b"MAIL":
+                self.begun_by[client] += 1
                 self.begun.append(time.monotonic())
                 self._at_work += 1
                 working[0] = True

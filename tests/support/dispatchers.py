@@ -22,11 +22,13 @@ class Dispatcher:
         self.data_dir = data_dir
         data_dir.mkdir(parents=True, exist_ok=True)
         self.output = data_dir.parent / f"{data_dir.name}.log"
+        self._ready = data_dir / "run" / "dispatch.ready"
         self._environment = {**environment, "SEALWAX_DATA_DIR": str(data_dir)}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Starts it without waiting."""
+        self._ready.unlink(missing_ok=True)  # of a life that was killed
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "bytewax.run", "flows.dispatch", *self._options],
@@ -38,7 +40,7 @@ class Dispatcher:
         return self._process.poll() is not None
 
     def is_ready(self) -> bool:
-        return (self.data_dir / "run" / "dispatch.ready").exists()
+        return self._ready.exists()
 
     def wait_until_ready(self) -> None:
         wait_until(self.is_ready, 90, f"the dispatcher to be ready; see {self.output}")
@@ -75,7 +77,7 @@ def dispatchers(
 
 @contextmanager
 def cluster(
-    folder: Path, environment: Mapping[str, str], count: int
+    folder: Path, environment: Mapping[str, str], count: int, *options: str
 ) -> Iterator[list[Dispatcher]]:
     """As many, as one Bytewax cluster; peers know each by its EHLO name, `process-0.test` and so on.
 
@@ -86,7 +88,7 @@ def cluster(
         Dispatcher(
             folder / f"process-{n}",
             {**environment, "SEALWAX_EHLO_NAME": f"process-{n}.test"},
-            *("-i", str(n), "-a", addresses),
+            *("-i", str(n), "-a", addresses, *options),
         )
         for n in range(count)
     ]
