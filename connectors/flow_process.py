@@ -308,16 +308,19 @@ class FlowProcess:
             self._end_without_peers(asked_at + _END_TOGETHER_S)
 
     def _end_without_peers(self, deadline: float) -> None:
-        """Ends the process where Bytewax does not, since it waits for others of the cluster.
+        """Ends the life of the process where Bytewax does not: it waits for others of the cluster.
 
-        They are not there yet, or stand still.
+        They are not there yet, and then nothing is in hand here; or they stand still.
         """
-        if self._ready and self._over.wait(max(0, deadline - clock.monotonic())):
+        if not self._ready:
+            self.suspects.close(asked=True)
+            self._ownership.close()
+        elif self._over.wait(max(0, deadline - clock.monotonic())):
             return
-        logger.warning("ends without the others of its cluster")
-        self._close()
-        sys.stderr.flush()
-        os._exit(0)
+        else:
+            logger.warning("ends without the others of its cluster")
+            self._close()
+        self._begin_again()
 
     def _leave(self) -> None:
         """Ends the process after a step back of the clock, in the watchdog's thread.

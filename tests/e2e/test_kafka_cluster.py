@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -18,15 +18,7 @@ from tests.support.counted_sink import counted_sink
 from tests.support.deliveries import READY, delivery
 from tests.support.dispatchers import Dispatcher, cluster, revive
 from tests.support.kafka import namespace
-from tests.support.load import (
-    DOMAINS,
-    SESSIONS,
-    Load,
-    ended_well,
-    quiet,
-    received,
-    under_load,
-)
+from tests.support.load import DOMAINS, SESSIONS, ended_well, received, under_load
 from tests.support.log_view import opened, unsettled, use_kafka
 from tests.support.sink import Sink
 from tests.support.smtp_engine import MESSAGE
@@ -41,30 +33,31 @@ SITE = "large.test"
 
 def test_a_cluster_is_stopped_and_killed_under_load(tmp_path, kafka):
     on_kafka = use_kafka(tmp_path / "data", kafka.bootstrap, namespace(), 6)
-    with under_load(tmp_path, on_kafka) as (platform, sink, load):
-        with cluster(tmp_path, platform.environment, 2) as (one, other):
-            with load.running():
-                time.sleep(2)
-                one.send(signal.SIGTERM)
-                other.send(signal.SIGTERM)
-                assert (one.stop(), other.stop()) == (0, 0)
-                time.sleep(1)
-            wait_until(lambda: set(load.accepted) <= set(received(sink)), 120, "all mail")
-            wait_until(lambda: quiet(platform), 120, "all outcomes")
-            assert senders(sink) > PROCESSES  # and the platform's own
+    with (
+        under_load(tmp_path, on_kafka) as (platform, sink, load),
+        cluster(tmp_path, platform.environment, 2) as (one, other),
+    ):
+        with load.running():
+            time.sleep(2)
+            one.send(signal.SIGTERM)
+            other.send(signal.SIGTERM)
+            assert (one.ended(), other.ended()) == (0, 0)
+            one.start()
+            wait_until(lambda: one.said("outputs read back") == 2, 60, "it to wait for the other")
+            assert one.stop() == 0
+            sends_again((one, other), sink)
             assert max(received(sink).values()) == 1
-        with cluster(tmp_path, platform.environment, 2) as (victim, other):
-            more = Load(platform, sink)
-            with more.running():
-                time.sleep(2)
-                victim.kill()
-                wait_until(other.has_ended, 30, "the other one to end, too")
-                wait_until(lambda: revive((victim, other)), 90, "the cluster to be ready again")
-                since = time.time()
-                wait_until(lambda: senders(sink, since) >= PROCESSES, 60, "both to send again")
-            load.accepted += more.accepted
-            doubled = ended_well("Kafka, a cluster of two", 2, platform, sink, load)
+            one.kill()
+            wait_until(other.has_ended, 30, "the other one to end, too")
+            sends_again((one, other), sink)
+        doubled = ended_well("Kafka, a cluster of two", 2, platform, sink, load)
     assert doubled <= DOMAINS * SESSIONS
+
+
+def sends_again(processes: Sequence[Dispatcher], sink: Sink) -> None:
+    wait_until(lambda: revive(processes), 90, "the cluster to be ready")
+    since = time.time()
+    wait_until(lambda: senders(sink, since) >= PROCESSES, 60, "both to send")
 
 
 def senders(sink: Sink, since: float = 0) -> set[str]:
@@ -104,7 +97,9 @@ def test_one_lane_sends_for_both_processes_and_for_nobody_that_stands_still(tmp_
             assert standby.stop() == 0
             wait_until(lambda: revive(processes) and len(sink.taken) == len(sent), 120, "all mail")
             wait_until(lambda: unsettled(data_dir) == 0, 60, "all outcomes")
-            assert [process.stop() for process in processes] == [0, 0]
+            for process in processes:
+                process.send(signal.SIGTERM)
+            assert [process.ended() for process in processes] == [0, 0]
     assert sum(sink.taken.values()) - len(sent) <= CONNECTIONS
 
 

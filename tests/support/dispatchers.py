@@ -55,8 +55,12 @@ class Dispatcher:
 
     def stop(self) -> int:
         """SIGTERM; its exit status."""
+        self.send(signal.SIGTERM)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Waits for its end; its exit status."""
         assert self._process
-        self._process.terminate()
         return self._process.wait(120)
 
     def kill(self) -> None:

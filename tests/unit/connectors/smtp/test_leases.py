@@ -1,6 +1,6 @@
 """Leases: what stands for a message whose attempt takes long, in this process and after it."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import pytest
@@ -34,11 +34,11 @@ SOURCE = SENT.queued.source
 class Dispatch:
     """A dispatch process as far as leases concern it."""
 
-    def __init__(self, log: Log, holder: str) -> None:
+    def __init__(self, log: Log, holder: str, others: Container[str] = ()) -> None:
         self.log = log
         self.settling = Settling(log, dispatch.spec(), [0])
         writer = OutcomeWriter(self.settling)
-        self.leases = Leases(self.settling, writer, holder)
+        self.leases = Leases(self.settling, writer, holder, others)
         self.bridge = SmtpBridge(writer, Routes(), self.leases)
         self._read = ReadDeliveries(str, {}, writer, self.leases)
 
@@ -141,6 +141,21 @@ def test_after_a_crash_an_outcome_that_stands_is_enough(process, successor):
     assert successor.read(record) == []
     assert list(successor.settling.acks) == [position(record)]
     assert successor.leases.lost == 0
+
+
+def test_in_a_cluster_an_attempt_of_another_process_goes_on_until_its_outcome_stands(process, log):
+    owner = Dispatch(log, "owner", {"this"})
+    first = process.grant(0)
+    assert owner.read(first) == []
+    wait_until(lambda: position(first) in owner.settling.acks, 5, "the first lease to be settled")
+    second = process.records(MINUTES[0])[1]
+    assert lease_of(second) == lease_of(first)
+    process.deliver()
+    assert owner.read(second) == []
+    assert position(second) in owner.settling.acks
+    assert len(process.records(MINUTES[0])) == 2
+    assert owner.leases.lost == 0
+    owner.settling.close()
 
 
 def test_a_lease_is_no_outcome_of_the_message_that_it_stands_for(process, successor):
