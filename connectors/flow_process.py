@@ -16,7 +16,7 @@ import structlog
 
 from connectors.clock_watchdog import ClockWatchdog
 from connectors.log import KafkaSettings, LogSettings, open_log
-from connectors.log.fences import Writer
+from connectors.log.fences import Owner
 from connectors.log.ownership import FileOwnership
 from connectors.log.peers import Peers, Place, place
 from connectors.log.port import Log, Ownership, TopicPartition
@@ -179,9 +179,9 @@ class FlowProcess:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - itself
 
     @property
-    def writers(self) -> Mapping[int, Writer]:
-        """On Kafka: by partition number, who owns it to readers of what this process appends."""
-        return self.peers.writers
+    def owner(self) -> Owner:
+        """Who this process is to readers of what it appends, and until when."""
+        return Owner(self.peers.writers, self._ownership.valid_until)
 
     def patience(self) -> timedelta | None:
         """How long a drain may take at most, where others wait for it."""

@@ -83,9 +83,7 @@ def flow() -> Dataflow:
     """The flow as `python -m bytewax.run flows.dispatch` runs it."""
     settings = config.start(NAME)
     process = FlowProcess(NAME, settings.data_dir, settings.log, settings.session)
-    settling = Settling(
-        process.log, spec(), process.numbers, process.suspects, writers=process.writers
-    )
+    settling = Settling(process.log, spec(), process.numbers, process.suspects, owner=process.owner)
     writer = OutcomeWriter(settling)
     leases = Leases(settling, writer, process.peers.holder, process.peers.holders)
     bridge = SmtpBridge(writer, settings.routes, leases)

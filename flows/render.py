@@ -96,7 +96,7 @@ def flow() -> Dataflow:
     store = open_store(settings.relational)
     rendering = RenderRequests(render_ports(settings, store, process.log))
     settling = Settling(
-        process.log, spec(process.log), process.numbers, process.suspects, writers=process.writers
+        process.log, spec(process.log), process.numbers, process.suspects, owner=process.owner
     )
     writer = OutcomeWriter(settling)
     expiry = ClaimExpiry(process.log, NAME, topics.REQUESTED, store.delete_claims)

@@ -7,7 +7,9 @@ A record of an older incarnation than the newest fence before it was appended to
 """
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import inf
+from types import MappingProxyType
 from typing import NamedTuple
 
 from connectors.log.port import Entry, Record, TopicPartition
@@ -27,6 +29,19 @@ class Writer(NamedTuple):
     def header(self, name: str = WRITER) -> tuple[str, bytes]:
         """The header of an outcome, or of a fence."""
         return name, f"{self.flow}/{self.number}/{self.incarnation}".encode()
+
+
+class Owner(NamedTuple):
+    """A process that owns partition numbers.
+
+    Attributes:
+        writers: By number, who it is to the readers of its outcomes, where another one that owned
+            the number may still append; those of its cluster, too.
+        valid_until: Until when it is certain that it owns its numbers, on the monotonic clock.
+    """
+
+    writers: Mapping[int, Writer] = MappingProxyType({})
+    valid_until: Callable[[], float] = lambda: inf
 
 
 def fence_entry(partition: int, writer: Writer) -> Entry:

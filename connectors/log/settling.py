@@ -2,14 +2,13 @@
 
 import threading
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import NamedTuple
 
 import structlog
 
-from connectors.log.fences import Fences, Writer, fence_entry
+from connectors.log.fences import Fences, Owner, Writer, fence_entry
 from connectors.log.flow_spec import FlowSpec, read_back_group
 from connectors.log.lost import fitting, lives_of, why_stopped
 from connectors.log.port import Committed, Entry, Log, TopicPartition
@@ -27,7 +26,7 @@ _ENDS_EVERY_S = 0.5
 _MAX_MARKS_BEHIND = 1_000
 # A cluster forgets the offsets of a group without members some time after its last commit.
 _RENEW_EVERY_S = 600.0
-_NO_WRITERS: Mapping[int, Writer] = MappingProxyType({})
+_ALONE = Owner()
 
 logger = structlog.get_logger(__name__)
 
@@ -53,7 +52,7 @@ class Settling:
         numbers: Sequence[int],
         suspects: Suspects | None = None,
         *,
-        writers: Mapping[int, Writer] = _NO_WRITERS,
+        owner: Owner = _ALONE,
         timer: bool = True,
     ) -> None:
         """Opens the partitions of every source topic; ownership must be held.
@@ -63,14 +62,14 @@ class Settling:
             spec: What the flow reads and where its outcomes go.
             numbers: The partition numbers of this process.
             suspects: Finds records that kill the process, which are put aside (R16).
-            writers: By number, who this process is to the readers of its outcomes, where another
-                one that owned the number may still append (R3).
+            owner: Who this process is, and for how long it is sure of its partitions (R3).
             timer: Without it no thread commits, and the caller calls `commit_round` in its place.
         """
         self.log = log
         self.spec = spec
         self.suspects = suspects
-        self.writers = writers
+        self.writers = owner.writers
+        self._valid_until = owner.valid_until
         self.stopped: dict[TopicPartition, str] = {}
         self.sources = [TopicPartition(topic, n) for topic in sorted(spec.shares) for n in numbers]
         self.acks: deque[Position] = deque()  # source records whose outcomes are durable
@@ -310,8 +309,13 @@ class Settling:
             # The log is away or full: settled offsets stay in memory and go with a later round.
             logger.exception("commit failed, tried again")
 
+    def _is_owner(self) -> bool:
+        return clock.monotonic() < self._valid_until()
+
     def _mark(self) -> None:
         ends = self._read_ends()
+        if not self._is_owner():
+            return  # outcomes of the next owner may stand before them, hidden from a start then
         for tp, settler in self._settlers.items():
             if not settler.replaying and settler.marks < _MAX_MARKS_BEHIND:
                 settler.mark(tuple(ends[output] for output in self._outputs[tp.partition]))
@@ -323,10 +327,17 @@ class Settling:
                 point = None if tp in self.stopped else settler.commit_point()
                 if point is not None:
                     moved[tp] = point
-            if moved:
+            # Asked after the points are made: what is settled later may have its outcomes behind the
+            # fence of the next owner, whose commits must not be undone either.
+            if moved and not self._is_owner():
+                self._forget(moved)
+            elif moved:
                 try:
                     self.log.commit(self.spec.name, moved, durable=durable)
                 except Exception:
-                    for tp in moved:
-                        self._settlers[tp].forget_commit()
+                    self._forget(moved)
                     raise
+
+    def _forget(self, moved: Iterable[TopicPartition]) -> None:
+        for tp in moved:
+            self._settlers[tp].forget_commit()

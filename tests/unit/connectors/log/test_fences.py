@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.log import LogSettings, open_log
-from connectors.log.fences import Fences, Writer, admitted, fence_entry, writer_of
+from connectors.log.fences import Fences, Owner, Writer, admitted, fence_entry, writer_of
 from connectors.log.flow_spec import FlowSpec
 from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import Committed, Entry, Log, Record, TopicPartition
@@ -145,16 +146,37 @@ def own(incarnation: int) -> dict[int, Writer]:
 
 def test_a_start_finds_what_the_former_owner_did_in_time_and_not_what_came_late(log):
     log.append_wait(READY, [Entry(0, b"k", b"v")] * 4)
-    first = Settling(log, SPEC, [0], writers=own(1))
+    first = Settling(log, SPEC, [0], owner=Owner(own(1)))
     first.close()
     outcome(log, 0, Writer("dispatch", 0, 1))
-    second = Settling(log, SPEC, [0], writers=own(2))
+    second = Settling(log, SPEC, [0], owner=Owner(own(2)))
     outcome(log, 1, Writer("dispatch", 0, 1))  # late: it stands behind the second one's fence
     assert handed_out(second) == [1, 2, 3]
     outcome(log, 2, Writer("dispatch", 0, 2))
     second.close()
-    third = Settling(log, SPEC, [0], writers=own(3))
+    third = Settling(log, SPEC, [0], owner=Owner(own(3)))
     assert handed_out(third) == [1, 3]
+    third.close()
+
+
+def test_a_former_owner_that_wakes_commits_nothing_more(log):
+    log.append_wait(READY, [Entry(0, b"k", b"v")] * 4)
+    valid_until = inf
+    first = Settling(log, SPEC, [0], owner=Owner(own(1), lambda: valid_until), timer=False)
+    assert handed_out(first) == [0, 1, 2, 3]
+    first.settler(SOURCE).settle((0,))
+    first.commit_round()
+    valid_until = -inf  # it stands still, and others take over
+    second = Settling(log, SPEC, [0], owner=Owner(own(2)), timer=False)
+    assert handed_out(second) == [1, 2, 3]
+    outcome(log, 1, Writer("dispatch", 0, 2))
+    for number in (1, 2, 3):
+        outcome(log, number, Writer("dispatch", 0, 1))  # late
+    first.settler(SOURCE).settle((1, 2, 3))
+    first.commit_round()
+    first.close()
+    third = Settling(log, SPEC, [0], owner=Owner(own(3)))
+    assert handed_out(third) == [2, 3]
     third.close()
 
 
@@ -192,7 +214,7 @@ def test_a_fence_and_what_came_late_are_not_held_in_a_delay_topic(log):
 
 def test_outcomes_name_their_writer(log):
     log.append_wait(READY, [Entry(0, b"k", b"v")])
-    settling = Settling(log, SPEC, [0], writers=own(7))
+    settling = Settling(log, SPEC, [0], owner=Owner(own(7)))
     source = Position(READY, 0, 0)
     entry = Entry(0, b"k", b"{}", (("src", source_header(source)),))
     OutcomeWriter(settling).write([(topics.EVENTS, [entry])], [source])
