@@ -8,6 +8,7 @@ itself, which partition numbers it owns, and asks them for how long they still d
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
@@ -167,8 +168,9 @@ class Peers:
         if self.alone:
             return []
         mail: list[tuple[str, Ask | Answer]] = []
-        while self._answers:
-            mail.append(self._answers.popleft())
+        with suppress(IndexError):  # another worker may be quicker
+            while self._answers:
+                mail.append(self._answers.popleft())
         now = clock.monotonic()
         if now - self._asked_at >= _ASK_EVERY_S:
             self._asked_at = now

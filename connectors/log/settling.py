@@ -327,8 +327,8 @@ class Settling:
                 point = None if tp in self.stopped else settler.commit_point()
                 if point is not None:
                     moved[tp] = point
-            # Asked after the points are made: what is settled later may have its outcomes behind the
-            # fence of the next owner, whose commits must not be undone either.
+            # Asked after the points are made: what is settled later may have its outcomes behind
+            # the fence of the next owner, whose commits must not be undone either.
             if moved and not self._is_owner():
                 self._forget(moved)
             elif moved:
