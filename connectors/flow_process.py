@@ -17,6 +17,7 @@ import structlog
 from connectors.clock_watchdog import ClockWatchdog
 from connectors.log import KafkaSettings, LogSettings, open_log
 from connectors.log.fences import Owner
+from connectors.log.meeting import meet
 from connectors.log.ownership import FileOwnership
 from connectors.log.peers import Peers, Place, place
 from connectors.log.port import Log, Ownership, TopicPartition
@@ -77,8 +78,9 @@ class FlowProcess:
             alone: Whether one process has all partitions, and others only wait to take its place.
         """
         self.name = name
+        self._here = _place(name, log, alone=alone)
         self.peers = Peers(
-            _place(name, log, alone=alone),
+            self._here,
             valid_until=lambda: self._ownership.valid_until(),  # noqa: PLW0108 - it is taken later
             draining=self.draining,
             on_draining=self._start_anew,
@@ -145,11 +147,12 @@ class FlowProcess:
         from connectors.log.kafka.setup import set_up  # noqa: PLC0415
 
         set_up(settings, self.log)
+        meet(self._here, stage=1)
         membership = Membership(
             self.log,
             settings,
             MemberSettings(
-                self.name, self._files.instance(self.name), session, alone, self.peers.processes
+                self.name, self._files.instance(self.name), session, alone, self._here.processes
             ),
             on_changed=self._start_anew,
             on_lost=self._begin_again,
@@ -254,6 +257,11 @@ class FlowProcess:
             commit: Called last: settles and commits what is durable.
         """
         self._on_clock_back.append((let_go, appending, commit))
+
+    def meet_peers(self) -> None:
+        """Waits for the other processes of a cluster; the last that is done before Bytewax runs."""
+        meet(self._here, stage=2)
+        self.peers.met()
 
     def running(self) -> None:
         """Marks the process ready; called by the sources when they are asked for items."""

@@ -106,6 +106,7 @@ def flow() -> Dataflow:
     process.on_close(expiry.close)
     process.on_close(settling.close)
     process.let_go_of(KEPT, settings.disk_is_low, settling.commit_floors)
+    process.meet_peers()
     return build(
         Ports(
             log=LogSource(settling, process, one_outcome=False),

@@ -19,7 +19,8 @@ from connectors.log.port import TopicPartition
 from sealwax import clock
 
 _ASK_EVERY_S = 0.25
-# A machine that is gone closes no connection: one that is silent for so long is not waited for.
+# A machine that is gone closes no connection, and Bytewax may wait for a process that has ended:
+# one that is silent for so long is not waited for.
 _SILENT_S = 30.0
 
 
@@ -29,11 +30,16 @@ class Place:
 
     Attributes:
         index: Which one it is, from 0.
-        processes: How many there are; 1 without a cluster.
+        addresses: Of all of them, `host:port`.
     """
 
     index: int = 0
-    processes: int = 1
+    addresses: tuple[str, ...] = ("",)
+
+    @property
+    def processes(self) -> int:
+        """How many there are; 1 without a cluster."""
+        return len(self.addresses)
 
 
 def place() -> Place:
@@ -44,7 +50,7 @@ def place() -> Place:
     options = main._parse_args()  # noqa: SLF001 - it has no public way to ask
     if options.process_id is None:
         return Place()
-    return Place(options.process_id, len(options.addresses.split(";")))
+    return Place(options.process_id, tuple(options.addresses.split(";")))
 
 
 class Settled(NamedTuple):
@@ -123,16 +129,12 @@ class Peers:
         self._homes: dict[int, str] = {}
         self._answers: deque[tuple[str, Answer]] = deque()
         self._asked_at = -inf
+        self._met_at = inf
         self._others = tuple(n for n in range(here.processes) if n != here.index)
         # Of each of the others: when it has answered last, and until when it is sure to own what it
         # does; both on the clock of this process.
         self._heard: dict[int, float] = {}
         self._valid = dict.fromkeys(self._others, -inf)
-
-    @property
-    def processes(self) -> int:
-        """How many there are, this one counted."""
-        return self._here.processes
 
     @property
     def alone(self) -> bool:
@@ -146,9 +148,13 @@ class Peers:
 
     @property
     def silent(self) -> bool:
-        """Whether one of them answers no more."""
-        silent_from = clock.monotonic() - _SILENT_S
-        return self.ready and min(self._heard.values(), default=inf) < silent_from
+        """Whether one of them has not answered for long, or never since they met."""
+        heard_last = [self._heard.get(other, self._met_at) for other in self._others]
+        return min(heard_last, default=inf) < clock.monotonic() - _SILENT_S
+
+    def met(self) -> None:
+        """All of them were there just now, and Bytewax begins."""
+        self._met_at = clock.monotonic()
 
     def own(self, writers: Mapping[int, Writer]) -> None:
         """Says what this process owns; call it before the dataflow runs."""

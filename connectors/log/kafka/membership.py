@@ -142,10 +142,7 @@ class Membership(Ownership):
         while not self._is_settled():
             pause.wait(_POLL_S)
             if not said and clock.monotonic() - began_at > _SAY_AFTER_S:
-                logger.info(
-                    "waiting for partitions: others own them all, Kafka is away, or processes of "
-                    "the own cluster are"
-                )
+                logger.info("waiting for partitions: others own them all, or Kafka is away")
                 said = True
         with self._lock:
             self._owned = frozenset(wanted if self._member.alone else self._assigned)

@@ -40,7 +40,7 @@ class Process:
         self.draining = False
         self.told = 0
         self.peers = Peers(
-            Place(index, 2),
+            Place(index, ("", "")),
             valid_until=valid_until,
             draining=lambda: self.draining,
             on_draining=self._tell,
@@ -123,7 +123,8 @@ def test_a_process_that_drains_tells_the_other_one(now):
 def test_one_that_answers_no_more_is_silent(now):
     one, other = Process(0), Process(1)
     now.at += 100
-    assert not one.peers.silent  # it is not there yet
+    assert not one.peers.silent  # it is not waited for yet
+    one.peers.met()
     one.send(other)
     other.send(one)
     now.at += 29
@@ -159,3 +160,12 @@ def test_a_cluster_that_cannot_work_is_refused(tmp_path, flow, index, kafka, sen
     assert run.returncode == 1
     assert f"sealwax {flow}: {sentence}" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_one_that_never_answered_is_silent_some_time_after_they_met(now):
+    one = Process(0)
+    one.peers.met()
+    now.at += 29
+    assert not one.peers.silent
+    now.at += 2
+    assert one.peers.silent
