@@ -14,6 +14,7 @@ class CountedSink:
     Attributes:
         begun: When each transaction began, on the monotonic clock.
         taken: How often each recipient's message was taken.
+        taken_from: How many messages each client gave, by its name in EHLO.
         most_open: The most connections at a time.
         most_at_work: The most transactions at a time.
     """
@@ -21,6 +22,7 @@ class CountedSink:
     def __init__(self, pause_s: float) -> None:
         self.begun: list[float] = []
         self.taken: Counter[str] = Counter()
+        self.taken_from: Counter[str] = Counter()
         self.most_open = 0
         self.most_at_work = 0
         self.port = 0
@@ -69,11 +71,13 @@ class CountedSink:
     async def _talk(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, working: list[bool]
     ) -> None:
-        rcpt = ""
+        rcpt = client = ""
         while line := await reader.readline():
             verb = line[:4].upper()
             if verb == b"QUIT":
                 return
+            if verb == b"EHLO":
+                client = line[5:].decode().strip()
             if verb == b"MAIL":
                 self.begun.append(time.monotonic())
                 self._at_work += 1
@@ -88,6 +92,7 @@ class CountedSink:
                         return
                 await asyncio.sleep(self._pause_s)
                 self.taken[rcpt] += 1
+                self.taken_from[client] += 1
                 self._at_work -= 1
                 working[0] = False
                 writer.write(b"250 taken\r\n")

@@ -21,7 +21,9 @@ class Dispatcher:
         self.data_dir = data_dir
         data_dir.mkdir(parents=True, exist_ok=True)
         self.output = data_dir.parent / f"{data_dir.name}.log"
-        self._environment = {**environment, "SEALWAX_DATA_DIR": str(data_dir)}
+        self.name = f"{data_dir.name}.test"  # in EHLO
+        own = {"SEALWAX_DATA_DIR": str(data_dir), "SEALWAX_EHLO_NAME": self.name}
+        self._environment = {**environment, **own}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -227,6 +227,11 @@ class Membership(Ownership):
         came, and fences the member that it had answered. Whether it was another process instead,
         and what that has done, is asked before anything is sent again.
         """
+        logger.warning(
+            "another process may use the same instance name: was the data directory copied?",
+            flow=self._member.flow,
+            instance=self._member.instance,
+        )
         self._lose(self._consumer, [])
         self._consumer.close()
         self._consumer = self._join()
