@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.dispatchers import dispatchers
 from tests.support.kafka import namespace
-from tests.support.load import DOMAINS, SEED, SESSIONS, ended_well, interrupt, under_load
+from tests.support.load import DOMAINS, FAST, SEED, ended_well, interrupt, under_load
 from tests.support.log_view import use_kafka
 from tests.support.postgres import Postgres, database, postgres_server
 from tests.support.valkey import Valkey, running_valkey
@@ -40,7 +40,7 @@ def test_a_kill_loses_nothing_with_two_dispatchers_on_services(tmp_path, name, s
     chance = random.Random(f"{SEED} {name}")
     with (
         services(tmp_path, kafka.bootstrap) as (settings, valkey, postgres),
-        under_load(tmp_path, settings) as (platform, sink, load),
+        under_load(tmp_path, settings, FAST) as (platform, sink, load),
         dispatchers(tmp_path, platform.environment, 1),
     ):
         began_at = time.monotonic()
@@ -62,4 +62,4 @@ def test_a_kill_loses_nothing_with_two_dispatchers_on_services(tmp_path, name, s
         accepted, seconds = len(load.accepted), time.monotonic() - began_at
         doubled = ended_well(f"services, kill -9 {name}", rounds, platform, sink, load)
     print(f"{accepted / seconds:.0f} mails/s were accepted")
-    assert doubled <= (rounds * DOMAINS * SESSIONS if name == "dispatch" else 0)
+    assert doubled <= (rounds * DOMAINS * FAST.sessions if name == "dispatch" else 0)
