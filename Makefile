@@ -20,6 +20,10 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell $(p) -c 
 
 RUST := $(wildcard Cargo.toml Cargo.lock rust-toolchain.toml) $(shell find rust_core 2>/dev/null -name '*.rs' -o -name Cargo.toml)
 
+# Most of the long tests wait more than they compute, so one more than there are cores; each has
+# servers of its own, so not more than four.
+TESTS_AT_ONCE ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n + 1 : 4)))
+
 # One profile for the module, the Rust tests and clippy, so that C code and macros are built once.
 CARGO_PROFILE := --release --locked
 # The same Python for maturin and for cargo alone: another one would build the binding again.
@@ -116,7 +120,7 @@ test-rust: build
 	cargo test $(CARGO_PROFILE) -p sealwax-engine
 
 test-python: build postfix $(KAFKA) $(NODE_PRODUCER) $(ASYNCAPI)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(TESTS_AT_ONCE) --dist worksteal $(ARGS)
 
 # Postfix is a test's peer only: nothing may start it, and no configuration of ours stays behind.
 postfix:

@@ -35,17 +35,24 @@ def partition_of(key: bytes, partitions: int) -> int:
     return crc32(key) % partitions
 
 
-def ready_key(delivery: Delivery, large: Mapping[str, int]) -> bytes:
-    """The key of a ready record: the domain, of a large one with a number made of the recipient.
+def ready_place(delivery: Delivery, large: Mapping[str, int], partitions: int) -> tuple[int, bytes]:
+    """The partition and the key of a ready record.
+
+    The key is the domain, of a large one with `#` and a number made of the recipient. Such keys are
+    in partitions in turn: by their CRC 12 keys reach 8 to 10 of 12 partitions.
 
     Args:
         delivery: The message.
         large: How many keys a domain has, where it has more than one.
+        partitions: How many the topic has.
     """
+    domain = delivery.rcpt_domain.encode()
+    first = partition_of(domain, partitions)
     keys = large.get(delivery.rcpt_domain)
     if keys is None:
-        return delivery.rcpt_domain.encode()
-    return f"{delivery.rcpt_domain}#{crc32(delivery.rcpt.encode()) % keys}".encode()
+        return first, domain
+    number = crc32(delivery.rcpt.encode()) % keys
+    return (first + number) % partitions, b"%s#%d" % (domain, number)
 
 
 def iso(at_ms: int) -> str:

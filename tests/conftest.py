@@ -23,6 +23,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Gives each of the processes of `pytest -n` as many long tests to begin with as the others."""
+    count = getattr(config, "workerinput", {}).get("workercount", 1)
+    whole = [item for item in items if item.get_closest_marker("e2e")]
+    rest = [item for item in items if not item.get_closest_marker("e2e")]
+    if count > 1:
+        bounds = [len(rest) * n // count for n in range(count + 1)]
+        parts = [[*whole[n::count], *rest[bounds[n] : bounds[n + 1]]] for n in range(count)]
+        items[:] = [item for part in parts for item in part]
+
+
 @pytest.fixture
 def soak(request: pytest.FixtureRequest) -> bool:
     """Whether the proofs run in full."""

@@ -23,11 +23,7 @@ class Burial:
         """Takes the partitions that are read; what was committed of them must not change before."""
         self._log = log
         self._now: dict[TopicPartition, set[int]] = {}
-        self._before = {
-            position
-            for number in {tp.partition for tp in sources}
-            for position in _buried(log, [tp for tp in sources if tp.partition == number])
-        }
+        self._before = _buried(log, sources)
 
     def __call__(self, record: Record, reason: str, detail: str) -> None:
         """Puts a record aside, unless that was done before."""
@@ -46,29 +42,36 @@ class Burial:
 
 
 def _buried(log: Log, sources: Sequence[TopicPartition]) -> set[Position]:
-    """Records of some partitions of one number, not settled yet, that were put aside."""
-    firsts: dict[str, int] = {}
-    stamps_ms = []
-    committed, starts, ends = (
-        log.committed_all(GROUP, sources), log.start_offsets(sources), log.end_offsets(sources)
+    """Records that are not settled yet and were put aside.
+
+    They stand in the partition of `email.dead` of the same number, after they were read: what is
+    older than the first that is not settled is left out. Mostly nothing is dead, and nothing read.
+    """
+    dead = [TopicPartition(DEAD, number) for number in {tp.partition for tp in sources}]
+    dead_starts, dead_ends = log.start_offsets(dead), log.end_offsets(dead)
+    numbers = {tp.partition for tp in dead if dead_starts[tp] < dead_ends[tp]}
+    asked = [tp for tp in sources if tp.partition in numbers]
+    starts, ends, committed = (
+        log.start_offsets(asked), log.end_offsets(asked), log.committed_all(GROUP, asked)
     )  # fmt: skip
-    for tp in sources:
-        at = committed[tp]
-        first = at.offset if at else starts[tp]
-        record = next(log.scan(tp, first, ends[tp]), None) if first < ends[tp] else None
-        if record is not None:
-            firsts[tp.topic] = first
-            stamps_ms.append(record.stamp_ms)
-    if not firsts:
-        return set()
-    dead = TopicPartition(DEAD, sources[0].partition)
+    firsts = {tp: at.offset if at else starts[tp] for tp, at in committed.items()}
+    firsts = {tp: first for tp, first in firsts.items() if first < ends[tp]}
+    stamps_ms = dict.fromkeys(firsts, 0)  # where the first is gone all that is dead is read
+    for record in log.scan_all({tp: (first, first + 1) for tp, first in firsts.items()}):
+        stamps_ms[TopicPartition(record.topic, record.partition)] = record.stamp_ms
+    ranges = {}
+    for tp in dead:
+        since_ms = [ms for source, ms in stamps_ms.items() if source.partition == tp.partition]
+        if since_ms:
+            ranges[tp] = log.offset_since(tp, min(since_ms)), dead_ends[tp]
     found = set()
-    for record in log.scan(dead, log.offset_since(dead, min(stamps_ms)), log.end_offset(dead)):
+    for record in log.scan_all(ranges):
         try:
             read = read_dead(record)
         except UnreadableRecordError:
             continue
-        topic, _, offset = read.source
-        if read.flow == GROUP and topic in firsts and offset >= firsts[topic]:
+        topic, partition, offset = read.source
+        first = firsts.get(TopicPartition(topic, partition))
+        if read.flow == GROUP and first is not None and offset >= first:
             found.add(read.source)
     return found

@@ -15,8 +15,7 @@ from connectors.records import (
     event_row,
     iso,
     message_header,
-    partition_of,
-    ready_key,
+    ready_place,
     wait_columns,
 )
 from flows.operators.intake import Intake, RejectedError, Request
@@ -216,8 +215,8 @@ class RenderRequests:
             headers = (("src", source_header(request.source, index)),)
             key = delivery.rcpt_domain.encode()
             if (topic, index) not in done:
-                ready_by = ready_key(delivery, self._ports.large_domains)
-                partition = partition_of(ready_by, self._ports.partitions(topic))
+                large, partitions = self._ports.large_domains, self._ports.partitions(topic)
+                partition, ready_by = ready_place(delivery, large, partitions)
                 named = (*headers, message_header(delivery))
                 entries.append((topic, Entry(partition, ready_by, value, named)))
             if (EVENTS, index) not in done:

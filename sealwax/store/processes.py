@@ -1,7 +1,9 @@
 """Which processes work on a data directory: their pids, and whether they are ready."""
 
 import os
+import socket
 from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,7 +23,10 @@ class ProcessFiles:
         self._run = data_dir / "run"
 
     def instance(self, name: str) -> str:
-        """What the process called `name` of this data directory is called over all its lives."""
+        """What the process called `name` of this data directory is called over all its lives.
+
+        A copy of the directory, on this machine or on another one, is called otherwise.
+        """
         path = self._data_dir / "instance"
         if not path.exists():
             part = self._data_dir / f".instance.{os.getpid()}"
@@ -29,7 +34,8 @@ class ProcessFiles:
             with suppress(FileExistsError):  # another process was quicker
                 os.link(part, path)
             part.unlink()
-        return f"{path.read_text().strip()}-{name}"
+        place = f"{path.read_text().strip()} {socket.gethostname()} {self._data_dir.resolve()}"
+        return f"{blake2b(place.encode(), digest_size=16).hexdigest()}-{name}"
 
     def write_pid(self, name: str, pid: int) -> None:
         """Records that `name` runs as `pid`."""

@@ -87,11 +87,11 @@ def test_one_lane_sends_for_both_processes_and_for_nobody_that_stands_still(tmp_
                 wait_until(lambda: len(sink.taken) > 100, 60, "mail to flow")
                 ((sender, _),) = sink.begun_by.items()
                 assert sink.most_at_work <= CONNECTIONS
-                sleeper = processes[sender == "process-0.test"]
+                sleeper = processes[sender == processes[0].name]
                 sleeper.send(signal.SIGSTOP)
                 standby.wait_until_ready()  # it owns the partitions of the one that was stopped
                 begun = sink.begun_by.copy()
-                wait_until(lambda: sink.begun_by["standby.test"] > 100, 60, "mail to flow again")
+                wait_until(lambda: sink.begun_by[standby.name] > 100, 60, "mail to flow again")
                 assert sink.begun_by[sender] == begun[sender]
             sleeper.send(signal.SIGCONT)
             assert standby.stop() == 0
@@ -106,7 +106,7 @@ def test_one_lane_sends_for_both_processes_and_for_nobody_that_stands_still(tmp_
 @contextmanager
 def standing_by(folder, settings) -> Iterator[Dispatcher]:
     """A dispatcher for which there is no partition left."""
-    one = Dispatcher(folder / "standby", {**settings, "SEALWAX_EHLO_NAME": "standby.test"})
+    one = Dispatcher(folder / "standby", settings)
     try:
         one.start()
         wait_until(lambda: one.said("waiting for partitions"), 60, "it to wait")

@@ -1,6 +1,5 @@
-"""Three dispatchers that share one site's limits, over deaths of the server that counts them."""
+"""Dispatchers on one Kafka log that share a site's limits, over deaths of what counts them."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,110 +9,72 @@ from contextlib import ExitStack, contextmanager
 from itertools import accumulate
 from pathlib import Path
 
+import orjson
 import pytest
+import redis
 
-from connectors.log import LogSettings, open_log
-from connectors.log.port import Entry
-from connectors.records import encode_deliveries
-from sealwax import clock
 from sealwax.model import topics
+from sealwax.policy import sharing
 from tests.support.counted_sink import CountedSink, counted_sink
-from tests.support.deliveries import delivery
-from tests.support.platform import ROOT
-from tests.support.smtp_engine import MESSAGE
+from tests.support.dispatchers import Dispatcher, dispatchers
+from tests.support.kafka import namespace
+from tests.support.load import quiet
+from tests.support.log_view import opened, records, use_kafka
+from tests.support.platform import ROOT, Platform, running_platform
 from tests.support.valkey import Valkey, running_valkey
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.proof, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.e2e, pytest.mark.proof, pytest.mark.timeout(400)]
 
 DISPATCHERS = 3
 CONNECTIONS = 7
 RATE = 100
 BURST = 10
 SITE = "large.test"
+PARTITIONS = 6
+FIRST = "platform.test"
 
 
-def fill(data_dir: Path, number: int, count: int) -> set[str]:
-    """Messages to one domain, ready; their recipients."""
-    rcpts = [f"user{n}.{number}@{SITE}" for n in range(count)]
-    now_ms = clock.now_ms()
-    made = [
-        delivery(
-            rcpt=rcpt,
-            rcpt_domain=SITE,
-            accepted_at_ms=now_ms,
-            since_ms=now_ms,
-            give_up_at_ms=now_ms + 3_600_000,
-            message=MESSAGE,
-        )
-        for rcpt in rcpts
-    ]
-    log = open_log(LogSettings(data_dir / "log"))
-    log.create_topics(topics.ALL)
-    values = encode_deliveries([(one, b"") for one in made])
-    entries = [Entry(n % 4, SITE.encode(), value) for n, value in enumerate(values)]
-    log.append_wait(topics.ready(topics.Stream.TRANSACTIONAL), entries)
-    log.close()
-    return set(rcpts)
+class Mail:
+    """Emails to the site, numbered on."""
 
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self.rcpts: list[str] = []
+        self.ids: list[str] = []
 
-class Dispatcher:
-    """`python -m bytewax.run flows.dispatch` on a data directory of its own."""
-
-    def __init__(self, data_dir: Path, settings: dict[str, str]) -> None:
-        self._data_dir = data_dir
-        self._settings = settings
-
-    @property
-    def log(self) -> str:
-        return (self._data_dir / "dispatch.log").read_text()
-
-    def start(self) -> None:
-        ready = self._data_dir / "run" / "dispatch.ready"
-        ready.unlink(missing_ok=True)
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("SEALWAX_")}
-        with (self._data_dir / "dispatch.log").open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "bytewax.run", "flows.dispatch"],
-                env={**environment, **self._settings, "SEALWAX_DATA_DIR": str(self._data_dir)},
-                stdout=output, stderr=output, cwd=ROOT,
-            )  # fmt: skip
-        wait_until(ready.exists, 60, "dispatch to be ready")
-
-    def signal(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def stop(self) -> None:
-        self.signal(signal.SIGCONT)
-        self.signal(signal.SIGTERM)
-        assert self._process.wait(90) == 0, self.log
+    def send(self, count: int) -> None:
+        rcpts = [f"user{len(self.rcpts) + n}@{SITE}" for n in range(count)]
+        email = {"from": "hello@acme.test", "subject": "Hi", "text": "Hello"}
+        self.ids += self._platform.send([{**email, "to": rcpt} for rcpt in rcpts])
+        self.rcpts += rcpts
 
 
 @contextmanager
 def running(
-    tmp_path: Path, valkey: Valkey, sink: CountedSink, mails: int
-) -> Iterator[tuple[Sequence[Dispatcher], set[str]]]:
+    tmp_path: Path, on_kafka: dict[str, str], valkey: Valkey, sink: CountedSink
+) -> Iterator[tuple[Platform, list[Dispatcher]]]:
+    """A platform, whose mail to the site is in all partitions, and further dispatchers."""
     settings = {
+        **on_kafka,
         "REDIS_URL": valkey.url,
         "SEALWAX_SMTP_ROUTES": f"{SITE}=127.0.0.1:{sink.port}",
         "SEALWAX_CONNECTIONS_PER_SITE": str(CONNECTIONS),
         "SEALWAX_RATE_PER_SITE": f"{RATE}/s",
+        "SEALWAX_LARGE_DOMAINS": f"{SITE}={PARTITIONS}",
+        "SEALWAX_EHLO_NAME": FIRST,
     }
-    dispatchers, rcpts = [], set()
-    with ExitStack() as stack:
-        for number in range(DISPATCHERS):
-            data_dir = tmp_path / f"data{number}"
-            data_dir.mkdir()
-            rcpts |= fill(data_dir, number, mails)
-            dispatchers.append(Dispatcher(data_dir, settings))
-        for dispatcher in dispatchers:
-            dispatcher.start()
-            stack.callback(dispatcher.stop)
-        yield dispatchers, rcpts
+    with (
+        running_platform(tmp_path / "data", settings) as platform,
+        dispatchers(tmp_path, platform.environment, DISPATCHERS - 1) as further,
+    ):
+        yield platform, further
+
+
+def names_of_limits(valkey: Valkey) -> set[str]:
+    with redis.Redis.from_url(valkey.url, decode_responses=True) as client:
+        keys = client.scan_iter("*site:*")
+        return {key[key.index("site:") :] for key in keys}
 
 
 def most_above_rate(begun: Sequence[float]) -> float:
@@ -125,43 +86,76 @@ def most_above_rate(begun: Sequence[float]) -> float:
     return most
 
 
-def wait_for_all(sink: CountedSink, rcpts: set[str]) -> None:
-    wait_until(lambda: len(sink.taken) >= len(rcpts), 150, "all mail")
-    assert set(sink.taken) == rcpts
+def looks_like_any_other(platform: Platform, mail: Mail) -> None:
+    """Mail to a domain that is spread, where its sender sees it, and in what becomes rows."""
+    for path in ("", "/timeline"):
+        answer = platform.api.get(f"/v1/emails/{mail.ids[-1]}{path}")
+        assert answer.status_code == 200
+        assert f"@{SITE}" in answer.text
+        assert f"{SITE}#" not in answer.text
+    with opened(platform.data_dir) as log:
+        events = list(records(log, topics.EVENTS))
+    delivered = [one for one in events if orjson.loads(one.value or b"")["kind"] == "delivered"]
+    assert {one.partition for one in delivered} == set(range(PARTITIONS))
+    assert {orjson.loads(one.value or b"")["rcpt_domain"] for one in events} == {SITE}
+    assert not any(f"{SITE}#".encode() in (one.key or b"") + (one.value or b"") for one in events)
 
 
-def test_a_limit_of_three_dispatchers_holds_while_its_server_and_one_of_them_are_killed(tmp_path):
+def test_a_limit_of_three_dispatchers_holds_while_its_server_and_one_of_them_are_killed(
+    tmp_path, kafka
+):
+    on_kafka = use_kafka(tmp_path / "data", kafka.bootstrap, namespace(), PARTITIONS)
     with (
         running_valkey(tmp_path / "valkey") as valkey,
         counted_sink(0.03) as sink,
-        running(tmp_path, valkey, sink, 350) as (dispatchers, rcpts),
+        running(tmp_path, on_kafka, valkey, sink) as (platform, (victim, other)),
     ):
-        wait_until(lambda: len(sink.taken) > 100, 60, "mail to flow")
+        mail, names = Mail(platform), (FIRST, victim.name, other.name)
+
+        def send_until_each(count: int, least: int, what: str) -> None:
+            """Sends mail until each dispatcher has passed on `least` of it, or of what was before."""
+            before = sink.taken_from.copy()
+            mail.send(count)
+            wait_until(
+                lambda: all(sink.taken_from[n] - before[n] >= least for n in names), 120, what
+            )
+
+        send_until_each(150, 1, "all to send")
+        send_until_each(300, 1, "all to have connections")
+        assert names_of_limits(valkey) == {f"site:{SITE}"}
         valkey.kill()
-        away = len(sink.taken)
-        time.sleep(4)
-        assert len(sink.taken) > away + RATE / 2  # each goes on with its part
+        # More than the rate of a lease: each goes on with its part.
+        send_until_each(250, RATE // 2, "mail to flow without the server")
         valkey.start()
-        back = len(sink.taken)
-        wait_until(lambda: len(sink.taken) > back + RATE, 60, "mail to flow again")
-        dispatchers[0].kill()
-        dispatchers[0].start()
-        wait_for_all(sink, rcpts)
-        twice = sum(sink.taken.values()) - len(rcpts)
+        send_until_each(150, 10, "mail to flow again")
+        owned = victim.said("owns")
+        victim.kill()
+        victim.start()
+        wait_until(lambda: victim.said("owns") > owned, 90, "it to be there again")
+        before = sink.taken_from[victim.name]
+        mail.send(150)
+        wait_until(lambda: len(sink.taken) >= len(mail.rcpts), 150, "all mail")
+        wait_until(lambda: quiet(platform), 60, "all outcomes, and their rows")
+        assert set(sink.taken) == set(mail.rcpts)
+        assert sink.taken_from[victim.name] > before
+        looks_like_any_other(platform, mail)
+        twice = sum(sink.taken.values()) - len(mail.rcpts)
         above = most_above_rate(sorted(sink.begun))
         print(
-            f"\n{len(rcpts)} mails, {twice} twice, {RATE}/s exceeded by {above:.1f}, of {CONNECTIONS} "
-            f"connections {sink.most_at_work} at work and {sink.most_open} open"
+            f"\n{len(mail.rcpts)} mails, {twice} twice, {RATE}/s exceeded by {above:.1f}, of "
+            f"{CONNECTIONS} connections {sink.most_at_work} at work and {sink.most_open} open; "
+            f"sent by each: {dict(sink.taken_from)}"
         )
         # Some of what may begin at once begins later than it was let go: half a second of it.
         assert above <= 1.5 * RATE + BURST + DISPATCHERS
         assert sink.most_at_work <= CONNECTIONS
         assert sink.most_open <= CONNECTIONS
         assert twice <= CONNECTIONS
-    for dispatcher in dispatchers[1:]:
-        assert dispatcher.log.count("shared limits are away") == 1
-        assert dispatcher.log.count("shared limits are back") == 1
-        assert "calls=" in dispatcher.log
+        assert other.stop() == 0
+    for output in (platform.output, other.output):
+        said = output.read_text(errors="replace")
+        assert said.count("shared limits are away") == 1
+        assert said.count("shared limits are back") == 1
 
 
 def test_a_process_that_stood_still_adds_no_more_than_what_it_held(tmp_path):
@@ -173,16 +167,23 @@ def test_a_process_that_stood_still_adds_no_more_than_what_it_held(tmp_path):
         wait_until(lambda: all(len(events(file)) > 50 for file in files), 60, "all to have permits")
         processes[0].send_signal(signal.SIGSTOP)
         stopped_at = time.monotonic()
-        time.sleep(17)  # longer than its permits are leased
+        time.sleep(sharing.PERMITS_MS / 1000)
+
+        def by_others() -> list[tuple[float, int]]:
+            return at_once([event for file in files[1:] for event in events(file)])
+
+        wait_until(
+            lambda: any(at > stopped_at and count == CONNECTIONS for at, count in by_others()),
+            60,
+            "the others to use its permits",
+        )
         resumed_at = time.monotonic()
         processes[0].send_signal(signal.SIGCONT)
-        wait_until(lambda: events(files[0])[-1][0] > resumed_at + 2, 60, "it to go on")
-    held = at_once(events(files[0]), until=stopped_at)[-1]
-    counted = at_once([event for file in files for event in events(file)])
-    print(f"\nof {CONNECTIONS} permits it used {held} when it stopped; most at once {max(counted)}")
-    assert max(counted) <= CONNECTIONS + held
-    late = at_once([event for file in files[1:] for event in events(file)], until=resumed_at)
-    assert max(late) == CONNECTIONS  # the others had them meanwhile
+        wait_until(lambda: events(files[0])[-1][0] > resumed_at + 1, 60, "it to go on")
+    held = [count for at, count in at_once(events(files[0])) if at <= stopped_at][-1]
+    most = max(count for _, count in at_once([event for file in files for event in events(file)]))
+    print(f"\nof {CONNECTIONS} permits it used {held} when it stopped; most at once {most}")
+    assert most <= CONNECTIONS + held
 
 
 @contextmanager
@@ -203,6 +204,8 @@ def events(file: Path) -> list[tuple[float, int]]:
     return [(float(at), int(change)) for at, change in parts]
 
 
-def at_once(changes: Sequence[tuple[float, int]], until: float = float("inf")) -> list[int]:
+def at_once(changes: Sequence[tuple[float, int]]) -> list[tuple[float, int]]:
     """How many there were at a time, after each change; ends count before begins."""
-    return list(accumulate(change for at, change in sorted(changes) if at <= until))
+    ordered = sorted(changes)
+    counts = accumulate(change for _, change in ordered)
+    return [(at, count) for (at, _), count in zip(ordered, counts, strict=True)]

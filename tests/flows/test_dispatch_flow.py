@@ -10,13 +10,14 @@ from typing import Any
 import orjson
 import pytest
 from bytewax.testing import TestingSink, TestingSource, cluster_main
+from typing_extensions import override
 
 from connectors.log import LogSettings, open_log
 from connectors.log.outcomes import OutcomeWriter
 from connectors.log.port import Entry, Log, Record, TopicPartition
 from connectors.log.settling import Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink
-from connectors.records import encode_deliveries, partition_of, ready_key, row_of
+from connectors.records import encode_deliveries, ready_place, row_of
 from connectors.smtp.bridge import SmtpBridge, Timers
 from connectors.smtp.io import DecisionsSink, RepliesSource
 from connectors.smtp.items import Decision, Queued, Send, Tick
@@ -31,8 +32,11 @@ from sealwax.policy.lane import LaneSettings
 from sealwax.policy.retry import RetrySettings
 from sealwax.smtp.engine import SmtpEngine
 from sealwax.smtp.route import Routes
+from sealwax.smtp.settings import SmtpSettings
+from sealwax.store.limits import InProcessLimits, Limits, Permits
 from tests.support.deliveries import delivery
 from tests.support.lifecycle import UntilSettled
+from tests.support.smtp_dns import dns_server
 from tests.support.smtp_engine import MESSAGE, QUICK
 from tests.support.smtp_server import Script, ScriptedServer, scripted
 
@@ -40,6 +44,19 @@ READY = topics.ready(topics.Stream.TRANSACTIONAL)
 PARTITIONS = 2
 COUNT = 200
 STUFFED = MESSAGE.replace(b"\r\n.", b"\r\n..")
+
+
+class NotedLimits(InProcessLimits):
+    """Keeps the names of what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    @override
+    def permits(self, name: str, most: int) -> Permits:
+        self.names.add(name)
+        return super().permits(name, most)
 
 
 def lane_ports(settings: LaneSettings, timers: Timers) -> LanePorts:
@@ -82,46 +99,59 @@ def fill(log: Log, count: int = COUNT) -> None:
 
 
 @contextmanager
-def started(server: ScriptedServer, settling: Settling) -> Iterator[tuple[Any, UntilSettled]]:
-    """Ports over a real engine that sends everything to the server."""
+def started(
+    settling: Settling, routes: Routes, smtp: SmtpSettings, limits: Limits
+) -> Iterator[dispatch.Ports]:
+    """Ports over a real engine."""
     writer = OutcomeWriter(settling)
-    routes = Routes.parse(f"*=127.0.0.1:{server.port}")
     leases = Leases(settling, writer, "holder")
     bridge = SmtpBridge(writer, routes, leases)
     process = UntilSettled(settling, READY, idle=lambda: not bridge.busy)
-    engine = SmtpEngine(
-        replace(QUICK, open_sessions=10), bridge.on_result, bridge.on_hanging, lambda: True
-    )
+    engine = SmtpEngine(smtp, bridge.on_result, bridge.on_hanging, lambda: True)
     timers = Timers()
-    lanes = lane_ports(LaneSettings(connections=3), timers)
+    lanes = replace(lane_ports(LaneSettings(connections=3), timers), shared=limits)
     engine.start()
     try:
-        yield (
-            dispatch.Ports(
-                log=LogSource(settling, process, one_outcome=True),
-                replies=RepliesSource(bridge, timers, process),
-                acks=AcksSource(settling, process),
-                read=ReadDeliveries(lambda domain: domain, {}, writer, leases),
-                lane=lambda: Lane(lanes),
-                decisions=DecisionsSink(bridge, engine, writer, process),
-                settle=SettleSink(settling, process),
-            ),
-            process,
+        yield dispatch.Ports(
+            log=LogSource(settling, process, one_outcome=True),
+            replies=RepliesSource(bridge, timers, process),
+            acks=AcksSource(settling, process),
+            read=ReadDeliveries(lambda domain: domain, {}, writer, leases),
+            lane=lambda: Lane(lanes),
+            decisions=DecisionsSink(bridge, engine, writer, process),
+            settle=SettleSink(settling, process),
         )
     finally:
         engine.close()
 
 
-def dispatched(log: Log, server: ScriptedServer, workers: int) -> None:
-    """Runs the flow until everything in the ready topic is settled."""
+def dispatched(
+    log: Log, server: ScriptedServer, workers: int, nameserver_port: int | None = None
+) -> set[str]:
+    """Runs the flow until everything in the ready topic is settled; the names of its limits.
+
+    All mail goes to the server: by a route, or where there is a nameserver, as that says.
+    """
     settling = Settling(log, dispatch.spec(), range(PARTITIONS))
-    with started(server, settling) as (ports, _):
+    smtp, limits = replace(QUICK, open_sessions=10), NotedLimits()
+    routes = Routes.parse(f"*=127.0.0.1:{server.port}")
+    if nameserver_port is not None:
+        routes = Routes()
+        smtp = replace(
+            smtp,
+            port=server.port,
+            nameservers=("127.0.0.1",),
+            nameserver_port=nameserver_port,
+            allow_private_mx=True,
+        )
+    with started(settling, routes, smtp, limits) as ports:
         cluster_main(dispatch.build(ports), [], 0, worker_count_per_proc=workers)
     settling.close()
+    return limits.names
 
 
-def test_mail_of_one_domain_in_several_partitions_keeps_to_one_limit(log):
-    """As its keys `domain#k` spread it; its lane is one, whichever worker reads it."""
+def test_mail_of_a_large_domain_is_spread_and_dispatch_knows_only_the_domain(log):
+    """Its lane and limit are one, whichever worker reads it; no name has the number of its key."""
     now_ms = clock.now_ms()
     made = [
         delivery(
@@ -134,18 +164,24 @@ def test_mail_of_one_domain_in_several_partitions_keeps_to_one_limit(log):
         )
         for n in range(60)
     ]
-    keys = [ready_key(one, {"large.test": 8}) for one in made]
+    values = encode_deliveries([(one, b"") for one in made])
     entries = [
-        Entry(partition_of(key, PARTITIONS), key, value)
-        for key, value in zip(keys, encode_deliveries([(one, b"") for one in made]), strict=True)
+        Entry(*ready_place(one, {"large.test": 8}, PARTITIONS), value)
+        for one, value in zip(made, values, strict=True)
     ]
+    assert {entry.key for entry in entries} == {b"large.test#%d" % n for n in range(8)}
     assert {entry.partition for entry in entries} == set(range(PARTITIONS))
     log.append_wait(READY, entries)
-    with scripted(Script(pause_dot_s=0.01)) as server:
-        dispatched(log, server, 2)
+    zone = {("large.test", "MX"): ["1 mx.test."], ("mx.test", "A"): ["127.0.0.1"]}
+    with scripted(Script(pause_dot_s=0.01)) as server, dns_server(zone) as resolver:
+        limits = dispatched(log, server, 2, resolver.port)
         assert len(server.messages) == 60
         assert len(server.connections) <= 3
-    assert {row["rcpt_domain"] for row in rows(log, topics.EVENTS)} == {"large.test"}
+    assert limits == {"site:large.test"}
+    assert {name for name, _ in resolver.asked} == {"large.test", "mx.test"}
+    outcomes = records(log, topics.EVENTS)
+    assert {orjson.loads(row_of(one))["rcpt_domain"] for one in outcomes} == {"large.test"}
+    assert not any(b"large.test#" in (one.key or b"") + (one.value or b"") for one in outcomes)
 
 
 def records(log: Log, topic: str) -> list[Record]:

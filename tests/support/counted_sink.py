@@ -15,6 +15,7 @@ class CountedSink:
         begun: When each transaction began, on the monotonic clock.
         begun_by: How many of them by EHLO name.
         taken: How often each recipient's message was taken.
+        taken_from: How many messages each client gave, by its name in EHLO.
         most_open: The most connections at a time.
         most_at_work: The most transactions at a time.
     """
@@ -23,6 +24,7 @@ class CountedSink:
         self.begun: list[float] = []
         self.begun_by: Counter[str] = Counter()
         self.taken: Counter[str] = Counter()
+        self.taken_from: Counter[str] = Counter()
         self.most_open = 0
         self.most_at_work = 0
         self.port = 0
@@ -77,7 +79,7 @@ class CountedSink:
             if verb == b"QUIT":
                 return
             if verb == b"EHLO":
-                client = line.decode().split()[1]
+                client = line[5:].decode().strip()
             if verb == b"MAIL":
                 self.begun_by[client] += 1
                 self.begun.append(time.monotonic())
@@ -93,6 +95,7 @@ class CountedSink:
                         return
                 await asyncio.sleep(self._pause_s)
                 self.taken[rcpt] += 1
+                self.taken_from[client] += 1
                 self._at_work -= 1
                 working[0] = False
                 writer.write(b"250 taken\r\n")

@@ -23,7 +23,9 @@ class Dispatcher:
         data_dir.mkdir(parents=True, exist_ok=True)
         self.output = data_dir.parent / f"{data_dir.name}.log"
         self._ready = data_dir / "run" / "dispatch.ready"
-        self._environment = {**environment, "SEALWAX_DATA_DIR": str(data_dir)}
+        self.name = f"{data_dir.name}.test"  # in EHLO
+        own = {"SEALWAX_DATA_DIR": str(data_dir), "SEALWAX_EHLO_NAME": self.name}
+        self._environment = {**environment, **own}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -83,17 +85,13 @@ def dispatchers(
 def cluster(
     folder: Path, environment: Mapping[str, str], count: int, *options: str
 ) -> Iterator[list[Dispatcher]]:
-    """As many, as one Bytewax cluster; peers know each by its EHLO name, `process-0.test` and so on.
+    """As many, as one Bytewax cluster.
 
     They end, but do not start anew, by themselves: see `revive`.
     """
     addresses = ";".join(f"127.0.0.1:{port}" for port in free_ports(count))
     made = [
-        Dispatcher(
-            folder / f"process-{n}",
-            {**environment, "SEALWAX_EHLO_NAME": f"process-{n}.test"},
-            *("-i", str(n), "-a", addresses, *options),
-        )
+        Dispatcher(folder / f"process-{n}", environment, "-i", f"{n}", "-a", addresses, *options)
         for n in range(count)
     ]
     with _running(made):

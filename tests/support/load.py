@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 import httpx
 
@@ -22,15 +23,35 @@ from tests.support.waiting import wait_until
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 DOMAINS = 5
 SESSIONS = 4
-BATCH = 20
-AHEAD = 400  # mails on their way at most: the sink may be slower than the API
 SEED = random.SystemRandom().randrange(10**6)
+
+
+class Pace(NamedTuple):
+    """How much mail there is, and how fast it may go.
+
+    A message takes its session some 80 ms, with the sink's pauses: four sessions to each of five
+    domains are 250 mails/s.
+
+    Attributes:
+        batch: Mails in a call of the API.
+        ahead: Mails on their way at most: the sink may be slower than the API.
+        sessions: To each domain.
+    """
+
+    batch: int = 20
+    ahead: int = 400
+    sessions: int = SESSIONS
+
+
+STEADY = Pace()
+FAST = Pace(batch=50, ahead=1_000, sessions=12)
 
 
 class Load:
     """A client that sends batches for as long as it lives, and keeps what was accepted."""
 
-    def __init__(self, platform: Platform, sink: Sink) -> None:
+    def __init__(self, platform: Platform, sink: Sink, pace: Pace = STEADY) -> None:
+        self._pace = pace
         self._sink = sink
         self.accepted: list[str] = []
         self._platform = platform
@@ -40,11 +61,11 @@ class Load:
     def _run(self) -> None:
         number = 0
         while not self._ended.is_set():
-            if len(self.accepted) - len(self._sink.index()) > AHEAD:
+            if len(self.accepted) - self._sink.count() > self._pace.ahead:
                 self._ended.wait(0.2)
                 continue
-            numbers = range(number, number + BATCH)
-            number += BATCH
+            numbers = range(number, number + self._pace.batch)
+            number += self._pace.batch
             try:
                 self.accepted += self._platform.send([email(n) for n in numbers])
             except (httpx.HTTPError, AssertionError):
@@ -72,19 +93,19 @@ def email(number: int) -> dict[str, str]:
 
 @contextmanager
 def under_load(
-    tmp_path: Path, more: Mapping[str, str] = _NOTHING
+    tmp_path: Path, more: Mapping[str, str] = _NOTHING, pace: Pace = STEADY
 ) -> Iterator[tuple[Platform, Sink, Load]]:
     """A platform whose peers sometimes answer 451, and sometimes sit on the final dot."""
     moods = ("--sometimes-later", "0.05", "--sometimes-slow", "0.02", "--seed", str(SEED))
     with running_sink(tmp_path / "sink", *moods, "--pause-dot", "0.02") as sink:
         settings = {
             "SEALWAX_SMTP_ROUTES": f"*.sink.test={sink.address}",
-            "SEALWAX_CONNECTIONS_PER_SITE": str(SESSIONS),
+            "SEALWAX_CONNECTIONS_PER_SITE": str(pace.sessions),
             "SEALWAX_RETRY_DELAYS": "1s",
             **more,
         }
         with running_platform(tmp_path / "data", settings) as platform:
-            yield platform, sink, Load(platform, sink)
+            yield platform, sink, Load(platform, sink, pace)
 
 
 def quiet(platform: Platform) -> bool:

@@ -45,6 +45,11 @@ class Sink:
             if line.endswith("\n")
         ]
 
+    def count(self) -> int:
+        """How many messages are kept."""
+        file = self.directory / "index.jsonl"
+        return file.read_bytes().count(b"\n") if file.exists() else 0
+
     def message(self, entry: dict[str, Any]) -> bytes:
         """The bytes of a message of the index."""
         return (self.directory / entry["file"]).read_bytes()

@@ -32,6 +32,7 @@ _PASSING = frozenset({
     KafkaError.REQUEST_TIMED_OUT,
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - public codes with private names
+    KafkaError._DESTROY_BROKER,  # noqa: SLF001 - the broker is not of the cluster any more
     KafkaError._NOENT,  # noqa: SLF001 - no leaders are known
     KafkaError._TIMED_OUT,  # noqa: SLF001
     KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001
@@ -70,7 +71,10 @@ class Asking:
         self._pause = threading.Event()
 
     def ask(
-        self, request: Callable[[AdminClient, float], Mapping[K, Future[Any]]], *allowed: int
+        self,
+        request: Callable[[AdminClient, float], Mapping[K, Future[Any]]],
+        *allowed: int,
+        usable: Callable[[Any], bool] = lambda _answer: True,
     ) -> dict[K, Any]:
         """The answers by what they are about.
 
@@ -78,6 +82,7 @@ class Asking:
             request: Takes a client and a timeout in seconds, and makes its futures. It may be
                 made more than once.
             allowed: Codes of errors that are an answer too; it is None.
+            usable: Whether an answer is one; it is asked again where not.
 
         Raises:
             LogAwayError: An error that does not pass, or did not in time.
@@ -92,6 +97,8 @@ class Asking:
             finally:
                 if not all(future.done() for future in futures.values()):
                     self._abandon(client)
+            if passing is None and not all(usable(answer) for answer in answers.values()):
+                passing = KafkaError(KafkaError.OFFSET_NOT_AVAILABLE)
             if passing is None:
                 return answers
             if clock.monotonic() >= deadline:

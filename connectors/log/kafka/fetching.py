@@ -11,16 +11,22 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Place
 from typing_extensions import override
 
-from connectors.log.kafka.settings import KafkaSettings
+from connectors.log.kafka.settings import Config, KafkaSettings
 from connectors.log.port import Headers, Reader, Record, TopicPartition
 from sealwax.errors import LogPositionError
+from sealwax.model.topics import RETRY
 
-# What all readers of a process may hold fetched, and a reader at least.
-_BUDGET_BYTES = 64 << 20
+# What the readers of a consumer may hold fetched, and a reader at least.
+_BUDGET_BYTES = 32 << 20
 _LEAST_BYTES = 256 << 10
 _MOST_RECORDS = 2_000
 _POLL_S = 0.02  # an order waits so long
 _AT_ONCE = 1_000
+# Each request names all partitions of its consumer, which costs the broker more than the records
+# do. So what must be quick is gathered for a moment, and delay topics have a consumer of their own:
+# most partitions are theirs, they seldom have news, and a tenth of a second is nothing there.
+_QUICK: Config = {"fetch.min.bytes": 64 << 10, "fetch.wait.max.ms": 10}
+_UNHURRIED: Config = {"fetch.min.bytes": 1, "fetch.wait.max.ms": 100}
 _OUT_OF_RANGE = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 - a public code with a private name
 
 # The start and the end of a partition.
@@ -123,10 +129,13 @@ class Fetcher:
     that the log has not reached, or has no more, is an error: the topic was cut or made anew.
     """
 
-    def __init__(self, settings: KafkaSettings, bounds: Bounds) -> None:
+    def __init__(self, settings: KafkaSettings, bounds: Bounds, *, delayed: bool) -> None:
+        """Takes the cluster, what knows bounds, and whether all readers are of delay topics."""
+        self.delayed = delayed
         self._namespace = settings.namespace
         self._bounds = bounds
-        self._consumer = Consumer({**settings.consumer(), "error_cb": self._on_error})
+        pace = _UNHURRIED if delayed else _QUICK
+        self._consumer = Consumer({**settings.consumer(), **pace, "error_cb": self._on_error})
         self._lock = threading.Lock()
         self._readers: dict[TopicPartition, FetchedPartition] = {}
         # The consumer is its thread's alone: it does not take orders of one while another polls.
@@ -242,7 +251,10 @@ class Fetcher:
 
 
 class Fetchers:
-    """As many fetchers as readers of one partition: almost always one."""
+    """Almost always one for delay topics and one for the others.
+
+    There are more where a partition has more than one reader.
+    """
 
     def __init__(self, settings: KafkaSettings, bounds: Bounds) -> None:
         self._settings = settings
@@ -252,12 +264,13 @@ class Fetchers:
 
     def reader(self, tp: TopicPartition, offset: int) -> Reader:
         """A reader of a partition from an offset on."""
+        delayed = tp.topic in RETRY
         with self._lock:
             for fetcher in self._fetchers:
-                reader = fetcher.reader(tp, offset)
+                reader = fetcher.reader(tp, offset) if fetcher.delayed == delayed else None
                 if reader is not None:
                     return reader
-            self._fetchers.append(Fetcher(self._settings, self._bounds))
+            self._fetchers.append(Fetcher(self._settings, self._bounds, delayed=delayed))
             made = self._fetchers[-1].reader(tp, offset)
         if made is None:
             raise KafkaException("a new consumer has a reader")

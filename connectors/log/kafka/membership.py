@@ -26,6 +26,8 @@ _PROVE_EVERY_S = 1.0
 _SPARE_S = 1.0
 # Assignments come in steps while others join: what is there after so long without one is it.
 _SETTLED_S = 1.0
+# Longer than the answer to a proof takes; what comes later proves nothing any more.
+_ANSWERS_IN_S = 60.0
 # A process that does not ask for that long is stuck, and leaves.
 _MAX_POLL_MS = 30_000
 # A revoked partition is drained within it; a stuck process would be put out after _MAX_POLL_MS.
@@ -108,6 +110,8 @@ class Membership(Ownership):
         self._in_question = False
         self._writers: dict[int, Writer] = {}
         self._valid_until = -inf
+        self._asked = 0  # proofs of membership, numbered
+        self._asked_at: dict[int, float] = {}
         self._closing = threading.Event()
         self._released = threading.Event()
         self._properties = {
@@ -120,6 +124,7 @@ class Membership(Ownership):
             "max.poll.interval.ms": _MAX_POLL_MS,
             "partition.assignment.strategy": "cooperative-sticky",
             "enable.auto.commit": False,
+            "on_commit": self._on_commit,
             "auto.offset.reset": "latest",  # nothing is read: the partitions are paused
             "allow.auto.create.topics": False,
         }
@@ -238,6 +243,11 @@ class Membership(Ownership):
         came, and fences the member that it had answered. Whether it was another process instead,
         and what that has done, is asked before anything is sent again.
         """
+        logger.warning(
+            "another process may use the same instance name: was the data directory copied?",
+            flow=self._member.flow,
+            instance=self._member.instance,
+        )
         self._lose(self._consumer, [])
         self._consumer.close()
         self._consumer = self._join()
@@ -281,6 +291,7 @@ class Membership(Ownership):
 
     def _question(self) -> None:
         self._valid_until = -inf
+        self._asked_at.clear()  # what is still answered was asked before
         if self._owned is not None and not self._in_question:
             self._in_question = True
             logger.warning("ownership is in question", flow=self._member.flow)
@@ -331,14 +342,25 @@ class Membership(Ownership):
         if self._in_question:
             self._decide()
             return
-        try:
-            self._consumer.commit(offsets=[Place(self._topic, number, 0)], asynchronous=False)
-        except KafkaException as error:
-            reason: KafkaError = error.args[0]
-            if reason.code() in _LOST:
+        # Not waited for: a coordinator that is away would keep this thread from polling. The
+        # offset is of no use but to know the answer by.
+        self._asked_at = {
+            asked: at for asked, at in self._asked_at.items() if at > sent_at - _ANSWERS_IN_S
+        }
+        self._asked += 1
+        self._asked_at[self._asked] = sent_at
+        with suppress(KafkaException):  # a client that cannot go on says so by its next message
+            self._consumer.commit(offsets=[Place(self._topic, number, self._asked)])
+
+    def _on_commit(self, error: KafkaError | None, places: list[Place]) -> None:
+        """The answer to a proof; called while the group is asked."""
+        for place in places:
+            sent_at = self._asked_at.pop(place.offset, None)
+            reason = error or place.error
+            if reason is not None and reason.code() in _LOST:
                 self._question()
-            # Anything else passes: a rebalance, a coordinator that moves, a broker that is away.
-            return
-        member = self._member
-        good_for_s = (member.session - member.heartbeat).total_seconds() - _SPARE_S
-        self._valid_until = sent_at + good_for_s
+            elif reason is None and sent_at is not None and not self._in_question:
+                member = self._member
+                good_for_s = (member.session - member.heartbeat).total_seconds() - _SPARE_S
+                self._valid_until = max(self._valid_until, sent_at + good_for_s)
+            # Any other error passes: a rebalance, a coordinator that moves, a broker that is away.

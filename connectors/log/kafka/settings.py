@@ -104,9 +104,6 @@ class KafkaSettings:
             "auto.offset.reset": "error",
             "isolation.level": "read_committed",
             "allow.auto.create.topics": False,
-            # What a broker waits for news before it answers: a partition that is read again waits
-            # for the request under way.
-            "fetch.wait.max.ms": 100,
             "fetch.queue.backoff.ms": 20,
             "fetch.message.max.bytes": 1 << 20,
             "fetch.max.bytes": 16 << 20,

@@ -1,6 +1,8 @@
 """Pid and ready files."""
 
 import os
+import shutil
+import socket
 import subprocess
 import sys
 
@@ -48,3 +50,19 @@ def test_clearing_leaves_the_files_of_a_later_process(tmp_path):
     files.clear("api", os.getppid())
     assert files.pid("api") is None
     files.clear("api", os.getpid())
+
+
+def test_a_copy_of_a_data_directory_is_called_otherwise_and_the_same_one_always_the_same(tmp_path):
+    here = ProcessFiles(tmp_path / "data")
+    (tmp_path / "data").mkdir()
+    name = here.instance("dispatch")
+    assert name.endswith("-dispatch")
+    assert ProcessFiles(tmp_path / "data").instance("dispatch") == name
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    assert ProcessFiles(tmp_path / "copy").instance("dispatch") != name
+
+
+def test_a_copy_on_another_host_is_called_otherwise(tmp_path, monkeypatch):
+    name = ProcessFiles(tmp_path).instance("dispatch")
+    monkeypatch.setattr(socket, "gethostname", lambda: "another")
+    assert ProcessFiles(tmp_path).instance("dispatch") != name
