@@ -3,14 +3,11 @@
 import atexit
 import gc
 import os
-import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from types import FrameType
 
 import structlog
 
@@ -25,6 +22,7 @@ from connectors.log.retention import Kept, Retention
 from connectors.log.stamps import FreshStamps
 from connectors.log.suspects import Suspects
 from connectors.quiet import Quiet
+from connectors.stops import Stops
 from sealwax import clock
 from sealwax.errors import SealwaxError
 from sealwax.model import topics
@@ -36,7 +34,6 @@ from sealwax.store.processes import ProcessFiles
 # longer leaves them to the next start.
 _LAST_APPENDS_S = 10.0
 _LOOK_EVERY_S = 0.01
-_STOPS = (signal.SIGTERM, signal.SIGINT)
 # A process that is asked for partitions gives them up within 20 s, or is put out of its group.
 _HAND_OVER = timedelta(seconds=15)
 # From when it was asked to stop a process of a cluster waits so long for the others to end too.
@@ -108,33 +105,44 @@ class FlowProcess:
             )
         )
         self._ready = False
-        self._hear_stops(self._on_early_signal)
+        self._begun = False
+        self._stops = Stops(self._on_stop)
         try:
-            self._files_owned = FileOwnership(data_dir / "locks", name)
-            self._ownership: Ownership = self._files_owned
-            self.numbers = tuple(self._ownership.acquire(range(log.partitions)))
-            self._files.mark_stopped(name)  # of a killed process of the same pid: 1 in containers
-            self.log: Log = open_log(log)
-            if isinstance(log, KafkaSettings):
-                self._share(log, session, alone=alone)
-            else:
-                self.log.create_topics(topics.ALL)
-                # They keep the number that they were made with, whatever the setting says now.
-                there = range(self.log.partitions(topics.EVENTS))
-                self.numbers = tuple(self._ownership.acquire(there))
-            events = [TopicPartition(topics.EVENTS, number) for number in self.numbers]
-            self._watchdog = ClockWatchdog(
-                ClockFile(data_dir), FreshStamps(self.log, events), self._leave
-            )
+            self._open(data_dir, log, session, alone=alone)
         except (SealwaxError, OSError) as error:
             sys.exit(f"sealwax {name}: {error}")
         self._begin()
 
+    def _open(
+        self,
+        data_dir: Path,
+        log: LogSettings | KafkaSettings,
+        session: timedelta,
+        *,
+        alone: bool,
+    ) -> None:
+        """Takes ownership, then the log."""
+        self._files_owned = FileOwnership(data_dir / "locks", self.name)
+        self._ownership: Ownership = self._files_owned
+        self.numbers = tuple(self._ownership.acquire(range(log.partitions)))
+        # Of a killed process of the same pid: 1 in containers.
+        self._files.mark_stopped(self.name)
+        self.log: Log = open_log(log)
+        if isinstance(log, KafkaSettings):
+            self._share(log, session, alone=alone)
+        else:
+            self.log.create_topics(topics.ALL)
+            # They keep the number that they were made with, whatever the setting says now.
+            there = range(self.log.partitions(topics.EVENTS))
+            self.numbers = tuple(self._ownership.acquire(there))
+        events = [TopicPartition(topics.EVENTS, number) for number in self.numbers]
+        self._watchdog = ClockWatchdog(
+            ClockFile(data_dir), FreshStamps(self.log, events), self._leave
+        )
+
     def _begin(self) -> None:
         """From here on a stop is a drain."""
-        self._hear_stops(self._on_signal)
-        if not self.peers.alone:
-            self._hear_stops_early()
+        self._begun = True
         self._drainer = threading.Thread(target=self._drain, name="drain", daemon=True)
         self._drainer.start()
         self._watchdog.start()
@@ -171,11 +179,10 @@ class FlowProcess:
     def _begin_again(self) -> None:
         """Runs the program again in place of this one; what it has in hand is others' now.
 
-        Not where it was told to stop: the next one would not know. A signal to stop that comes from
-        now on waits until the next one hears signals.
+        Not where it was told to stop: the next one would not know.
         """
         sys.stderr.flush()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+        self._stops.keep()
         if self._told_to_stop:
             self._files.mark_stopped(self.name)
             os._exit(0)
@@ -275,30 +282,10 @@ class FlowProcess:
             self._files.mark_ready(self.name)
             logger.info("ready")
 
-    def _hear_stops(self, handler: Callable[[int, FrameType | None], None]) -> None:
-        for number in _STOPS:
-            signal.signal(number, handler)
-        # Blocked where this process has run its program again: what came meanwhile comes now.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
-
-    def _hear_stops_early(self) -> None:
-        """Hears signals while Bytewax waits for the others of a cluster: Python does not then."""
-        self._ear, self._mouth = socket.socketpair()
-        self._mouth.setblocking(False)
-        signal.set_wakeup_fd(self._mouth.fileno())
-
-        def hear() -> None:
-            if self._ear.recv(1):
-                self._on_signal(0, None)
-
-        threading.Thread(target=hear, name="signals", daemon=True).start()
-
-    def _on_early_signal(self, _signum: int, _frame: FrameType | None) -> None:
-        """Nothing is begun yet: it waits for its partitions, perhaps for long."""
-        self._files.mark_stopped(self.name)
-        os._exit(0)
-
-    def _on_signal(self, _signum: int, _frame: FrameType | None) -> None:
+    def _on_stop(self) -> None:
+        if not self._begun:  # it waits for its partitions, perhaps for long
+            self._files.mark_stopped(self.name)
+            os._exit(0)
         self._told_to_stop = True
         self._asked.set()
 
