@@ -37,7 +37,8 @@ class Stand:
         ends: The mark.
         writer: The incarnation of the owner when the mark was set; its fences stand before it. 0
             where there are none.
-        lives: Names these lives of the source topic and the outputs; empty where it was not noted.
+        lives: Names these lives of the source topic and the outputs, in 8 bytes that are not all
+            zero; empty where it was not noted.
         fences: The newest fences of the source partition below the offset.
     """
 
@@ -59,7 +60,7 @@ def encode_stand(stand: Stand) -> str:
     numbers = [stand.writer, len(stand.ends), *stand.ends]
     for fence in stand.fences:
         numbers += [_FLOWS.index(fence.flow), fence.number, fence.incarnation]
-    lives = stand.lives.ljust(_LIVES_BYTES, b"\0")[:_LIVES_BYTES]
+    lives = stand.lives or bytes(_LIVES_BYTES)
     return base64.b64encode(bytes([_STAND_VERSION]) + lives + _varints(numbers)).decode()
 
 
@@ -83,7 +84,8 @@ def decode_stand(text: str) -> Stand:
         raise UnreadableRecordError("bad_mark", str(error)) from error
     if len(ends) != count:
         raise UnreadableRecordError("bad_mark", f"{text[:20]!r} is cut")
-    return Stand(ends, writer, lives.rstrip(b"\0"), fences)
+    # They are a hash: one that ends with a zero keeps it.
+    return Stand(ends, writer, lives if any(lives) else b"", fences)
 
 
 def encode_mark(ends: Ends) -> str:

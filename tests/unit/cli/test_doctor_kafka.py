@@ -93,7 +93,7 @@ def test_partitions_that_a_start_would_not_read_are_shown_with_the_reason(doctor
     log.commit("dispatch", {READY: Committed(1)})
     log.delete_before(READY, 3)
     other = TopicPartition(topics.READY[0], 0)
-    stand = Stand((0,) * OUTPUTS, writer=1, lives=b"of-topics")
+    stand = Stand((0,) * OUTPUTS, writer=1, lives=b"of-topic")
     log.commit("dispatch", {other: Committed(0, encode_stand(stand))})
     said = doctor()
     assert "STOPPED" in said
