@@ -30,6 +30,9 @@ class Stops:
         self._thread.join()
 
     def _wait(self) -> None:
+        # A wait in the call itself would end with a signal that nobody sent where the process is
+        # stopped in it and continued after its time (CPython 3.11).
         while not self._kept.is_set():
-            if signal.sigtimedwait(_STOPS, _LOOK_S):
+            if signal.sigtimedwait(_STOPS, 0):
                 self._on_stop()
+            self._kept.wait(_LOOK_S)

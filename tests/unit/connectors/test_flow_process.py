@@ -1,8 +1,10 @@
 """A flow's process whose dataflow is never called: as Bytewax's after a step back of the clock."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -80,6 +82,7 @@ def test_a_clock_that_goes_back_ends_it_with_75_and_all_that_is_durable_committe
 
 NUMBERS = """
 import sys
+import time
 from pathlib import Path
 from connectors.flow_process import FlowProcess
 from connectors.log import LogSettings
@@ -109,7 +112,7 @@ def test_it_works_on_the_partitions_that_the_topics_have_whatever_the_setting_sa
 
 # SIGTERM comes at the worst moment: this program ends, and the next one cannot hear it yet.
 ANEW = """
-import os, signal, sys
+import os, signal, sys, time
 from pathlib import Path
 from connectors.flow_process import FlowProcess
 from connectors.log import LogSettings
@@ -118,6 +121,7 @@ data_dir, run = Path(sys.argv[1]), os.execv
 again = data_dir.exists()
 process = FlowProcess("dispatch", data_dir, LogSettings(data_dir / "log", 1))
 if again:
+    time.sleep(30)
     sys.exit("it did not hear the signal")
 
 def stopped_meanwhile(*command):
@@ -139,3 +143,41 @@ def test_a_stop_that_comes_while_it_begins_again_is_heard_by_the_next_program(tm
         check=False,
     )
     assert (run.returncode, run.stderr) == (0, "")
+
+
+STOPPED_AND_CONTINUED = """
+import signal, sys, threading, time
+from connectors.stops import Stops
+
+heard = threading.Event()
+Stops(heard.set)
+print("waits", flush=True)
+for line in sys.stdin:
+    print("stops" if heard.wait(float(line)) else "goes on", flush=True)
+"""
+
+
+def test_a_process_that_was_stopped_for_a_while_and_continued_does_not_end():
+    command = [sys.executable, "-c", STOPPED_AND_CONTINUED]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert next_line(process) == "waits"
+            for _ in range(3):
+                process.send_signal(signal.SIGSTOP)
+                time.sleep(0.5)
+                process.send_signal(signal.SIGCONT)
+            assert asked(process, 0.5) == "goes on"
+            process.send_signal(signal.SIGTERM)
+            assert asked(process, 30) == "stops"
+        finally:
+            process.kill()
+
+
+def asked(process: "subprocess.Popen[str]", wait_s: float) -> str:
+    """What it says after a while."""
+    assert process.stdin
+    process.stdin.write(f"{wait_s}\n")
+    process.stdin.flush()
+    return next_line(process)
