@@ -29,11 +29,13 @@ def main() -> None:
                 ends.remove(at)
                 events.write(f"{clock.monotonic()} -1\n")
                 permits.give_back(1)
-            count = permits.room(20, clock.monotonic() * 1000)
+            # Dated before they are asked for: where the process is stopped in the next lines, they
+            # were used by then.
+            now = clock.monotonic()
+            count = permits.room(20, now * 1000)
             permits.take(count)
-            for _ in range(count):
-                events.write(f"{clock.monotonic()} 1\n")
-                ends.append(now + random.uniform(0.02, 0.06))
+            events.write(f"{now} 1\n" * count)
+            ends += [now + random.uniform(0.02, 0.06) for _ in range(count)]
             room.wait(0.005)
             room.clear()
     limits.close()

@@ -28,6 +28,17 @@ QUICK = SmtpSettings(
 )
 
 
+# For tests in which no peer is silent: a busy machine is not to look like one.
+PATIENT = replace(
+    QUICK,
+    banner_timeout=timedelta(seconds=30),
+    command_timeout=timedelta(seconds=30),
+    data_timeout=timedelta(seconds=30),
+    block_timeout=timedelta(seconds=30),
+    dot_timeout=timedelta(seconds=30),
+)
+
+
 class EngineUnderTest:
     """The engine, what it reported, and what its caller answers."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from sealwax import clock
 from sealwax.model.reply import Command
-from tests.support.smtp_engine import job, running_engine
+from tests.support.smtp_engine import PATIENT, job, running_engine
 from tests.support.smtp_server import Act, Bye, Script, scripted
 from tests.support.waiting import wait_until
 
@@ -91,17 +91,21 @@ def test_session_whose_outcome_was_not_stored_is_ended():
 
 
 def test_many_jobs_come_to_one_result_each():
-    with scripted() as server, running_engine() as engine:
+    with scripted() as server, running_engine(PATIENT) as engine:
         jobs = [job(server.port, rcpt=f"r{n}@example.test") for n in range(200)]
         engine.submit(*jobs)
-        engine.wait_for(200)
+        engine.wait_for(200, timeout_s=60)
         assert {id(one.handle) for one, _ in engine.results} == {id(one.handle) for one in jobs}
         assert all(result.accepted for _, result in engine.results)
     assert len(server.messages) == 200
 
 
 def test_open_sessions_never_exceed_the_cap_and_all_jobs_get_through():
-    with scripted() as first, scripted() as second, running_engine(open_sessions=3) as engine:
+    with (
+        scripted() as first,
+        scripted() as second,
+        running_engine(PATIENT, open_sessions=3) as engine,
+    ):
         engine.submit(*(job(server.port) for _ in range(20) for server in (first, second)))
         most = 0
         while len(engine.results) < 40:
