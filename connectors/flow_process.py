@@ -205,6 +205,13 @@ class FlowProcess:
         """Waits so long, or until the process is asked to stop; whether it was."""
         return self._asked.wait(seconds)
 
+    def sure(self) -> bool:
+        """Waits until it is sure of its partitions, or is asked to stop; whether it is sure."""
+        while clock.monotonic() >= self.valid_until():
+            if self._asked.wait(_LOOK_EVERY_S):
+                return False
+        return True
+
     def quiet(self, seconds: float) -> bool:
         """Whether the process drains and nothing has been in flight for that long."""
         return self._quiet.lasts(seconds)

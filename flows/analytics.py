@@ -67,9 +67,7 @@ def flow() -> Dataflow:
     process = FlowProcess(NAME, settings.data_dir, settings.log, settings.session, alone=True)
     stored = settings.analytics
     clickhouse = open_clickhouse(stored)
-    waits = patience(
-        clickhouse, stored.insert_timeout, stored.repair_timeout, process.stopped_within
-    )
+    waits = patience(clickhouse, stored.insert_timeout, stored.repair_timeout, process)
     client = first_client(clickhouse, waits)
 
     sources = [TopicPartition(topic, n) for topic in WITH_ROWS for n in process.numbers]

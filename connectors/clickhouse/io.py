@@ -232,8 +232,9 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
             tp: Range(a, b, self._fences[tp].before(a)).committed() for tp, (a, b) in ranges.items()
         }
         with self._turn:
-            self._log.commit(GROUP, positions, durable=True)
             try:
+                self._patience.for_owner()
+                self._log.commit(GROUP, positions, durable=True)
                 self._insert(lines, ranges)
             except StoppedWhileAwayError:
                 # No other range may be committed over one that is uncertain: the next start looks.
@@ -252,12 +253,12 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
 
     def _insert(self, lines: list[Line], ranges: dict[TopicPartition, tuple[int, int]]) -> None:
         try:
-            insert(self._client, lines, self._bury, self._patience.insert)
+            insert(self._client, lines, self._bury, self._patience)
         except ClickHouseError as error:
             if self._patience.stopped_within is None:
                 raise
             logger.warning("an insert failed, looking at what is stored", error=str(error)[:300])
-            rest = (lines, ranges, self._bury, self._patience.insert)
+            rest = (lines, ranges, self._bury, self._patience)
             patiently(lambda: store_missing(self._client, *rest), self._patience)
 
     def _settle(self) -> None:
@@ -265,9 +266,9 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
 
         Need not be durable: without it the next start looks at ranges that are whole.
         """
-        if self._stored:
+        if self._stored and self._patience.sure():
             self._log.commit(GROUP, self._stored, durable=False)
-            self._stored = {}
+        self._stored = {}
 
     @override
     def close(self) -> None:

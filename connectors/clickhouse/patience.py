@@ -20,7 +20,14 @@ logger = structlog.get_logger(__name__)
 
 
 class StoppedWhileAwayError(SealwaxError):
-    """The process was asked to stop while ClickHouse did not take what it was given."""
+    """The process was asked to stop while it could not store what it had.
+
+    ClickHouse did not take it, or the process was not sure of its partitions.
+    """
+
+
+def _sure() -> bool:
+    return True
 
 
 class Patience(NamedTuple):
@@ -31,11 +38,38 @@ class Patience(NamedTuple):
         whole: The longest repair at a start, likewise.
         stopped_within: Waits so many seconds, and says whether the process was asked to stop. None
             where nothing is tried again: a failure ends the process.
+        sure: Waits until the process is sure of its partitions (R3), and says whether it is; it is
+            not where it was asked to stop meanwhile.
     """
 
     insert: timedelta | None
     whole: timedelta | None
     stopped_within: Callable[[float], bool] | None = None
+    sure: Callable[[], bool] = _sure
+
+    def for_owner(self) -> None:
+        """Returns as soon as what is about to be stored is this process's to store.
+
+        A process that stood still may find another one at its work, which has stored what this one
+        had in hand. Ask as late as can be: nothing on a server keeps a former owner out.
+
+        Raises:
+            StoppedWhileAwayError: It was asked to stop before it was sure.
+        """
+        if not self.sure():
+            raise StoppedWhileAwayError("not sure of its partitions")
+
+
+class Process(Protocol):
+    """The process that stores; connectors.flow_process.FlowProcess."""
+
+    def stopped_within(self, seconds: float) -> bool:
+        """Waits so long, or until it is asked to stop; whether it was."""
+        ...
+
+    def sure(self) -> bool:
+        """Waits until it is sure of its partitions, or is asked to stop; whether it is sure."""
+        ...
 
 
 class ClickHouse(Protocol):
@@ -55,12 +89,12 @@ def patience(
     clickhouse: ClickHouse,
     insert: timedelta,
     whole: timedelta,
-    stopped_within: Callable[[float], bool],
+    process: Process,
 ) -> Patience:
     """For ClickHouse in this process it ends in time; for a server it has no end."""
     if clickhouse.in_process:
-        return Patience(insert, whole)
-    return Patience(None, None, stopped_within)
+        return Patience(insert, whole, sure=process.sure)
+    return Patience(None, None, process.stopped_within, process.sure)
 
 
 def patiently(do: Callable[[], T], patience: Patience) -> T:

@@ -7,6 +7,7 @@ from itertools import islice
 from clickhouse_connect.driver.client import Client
 
 from connectors.clickhouse.burial import GROUP
+from connectors.clickhouse.patience import Patience
 from connectors.clickhouse.ranges import Range, range_of
 from connectors.clickhouse.roll_up import recompute
 from connectors.clickhouse.rows import Line, insert, line_of, stop_inserts
@@ -62,7 +63,7 @@ def rebuild(
             at, last = lines[0].record.offset, lines[-1].record.offset
             span = Range(at, last, fences[tp].before(at))
             log.commit(GROUP, {tp: span.committed()}, durable=True)
-            insert(client, lines, _leave, timeout)
+            insert(client, lines, _leave, Patience(timeout, None))
             total += len(lines)
             progress(tp, len(lines))
         log.commit(GROUP, {tp: Range(end, None, fences[tp].before(end)).committed()}, durable=True)

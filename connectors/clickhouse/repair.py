@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -66,12 +65,11 @@ def repair(  # noqa: PLR0913 - what a start has at hand
             for tp, at in ranges.items()
             if at.last is not None
         }
-        at_start(
-            lambda: _repair(client, ranges, records, bury, patience.insert, suspects), patience
-        )
+        at_start(lambda: _repair(client, ranges, records, bury, patience, suspects), patience)
         positions = {tp: at.first if at.last is None else at.last + 1 for tp, at in ranges.items()}
         # What is certain now need not be looked at again, and what was buried is buried once.
         certain = {tp: Range(at, None, fences[tp].before(at)) for tp, at in positions.items()}
+        at_start(patience.for_owner, patience)
         log.commit(GROUP, {tp: one.committed() for tp, one in certain.items()}, durable=True)
     for tp in sources:
         bury.done(tp)
@@ -83,7 +81,7 @@ def store_missing(
     lines: Sequence[Line],
     ranges: Mapping[TopicPartition, tuple[int, int]],
     bury: Bury,
-    timeout: timedelta | None,
+    patience: Patience,
 ) -> None:
     """After an insert that failed: stores what it did not, and sets the roll-up right.
 
@@ -92,11 +90,13 @@ def store_missing(
         lines: All that were to be inserted.
         ranges: First and last offset of the records that they came with.
         bury: Puts a record aside.
-        timeout: That of an insert.
+        patience: What it waits for.
 
     Raises:
         ClickHouseError: It is away or fails; call this again.
+        StoppedWhileAwayError: The process is not the owner of the rows.
     """
+    patience.for_owner()
     cluster = cluster_of(client)
     stop_inserts(client, {tp.partition for tp in ranges}, cluster.on)
     cluster.catch_up(client)
@@ -108,8 +108,9 @@ def store_missing(
     }
     missing = [line for line in lines if position_of(line.record) not in stored]
     logger.info("an insert failed", rows=len(lines), missing=len(missing))
-    insert(client, missing, bury, timeout)
+    insert(client, missing, bury, patience)
     hours = {hour for bounds in spans for hour in _hours(client, bounds)}
+    patience.for_owner()
     repair_roll_up(client, sorted(hours))
 
 
@@ -118,10 +119,11 @@ def _repair(
     ranges: Mapping[TopicPartition, Range],
     records: Mapping[TopicPartition, Sequence[Record]],
     bury: Burial,
-    timeout: timedelta | None,
+    patience: Patience,
     suspects: Suspects | None,
 ) -> None:
     """Stores what is missing of the records of uncertain ranges; may be called again."""
+    patience.for_owner()
     cluster = cluster_of(client)
     stop_inserts(client, {tp.partition for tp in ranges}, cluster.on)
     cluster.catch_up(client)
@@ -135,10 +137,11 @@ def _repair(
         ]
         if missing:
             logger.info("records of the last insert have no row", tp=tp, records=len(missing))
-            _insert(client, missing, bury, timeout, suspects)
+            _insert(client, missing, bury, patience, suspects)
         hours |= _hours(client, bounds)
         if suspects is not None:
             suspects.settled(tp, (last or first) + 1)
+    patience.for_owner()
     repair_roll_up(client, sorted(hours))
 
 
@@ -170,7 +173,7 @@ def _insert(
     client: Client,
     records: Sequence[Record],
     bury: Burial,
-    timeout: timedelta | None,
+    patience: Patience,
     suspects: Suspects | None,
 ) -> None:
     left = deque(records)
@@ -180,18 +183,18 @@ def _insert(
         run = [left.popleft()]
         while left and suspects.admit(position_of(left[0])):
             run.append(left.popleft())
-        _insert_rows(client, run, bury, timeout, suspects)
+        _insert_rows(client, run, bury, patience, suspects)
         last = run[-1]
         suspects.settled(TopicPartition(last.topic, last.partition), last.offset + 1)
-    _insert_rows(client, left, bury, timeout, suspects)
+    _insert_rows(client, left, bury, patience, suspects)
 
 
 def _insert_rows(
     client: Client,
     records: Iterable[Record],
     bury: Burial,
-    timeout: timedelta | None,
+    patience: Patience,
     suspects: Suspects | None,
 ) -> None:
     lines = (line_of(record, bury, suspects) for record in records)
-    insert(client, [line for line in lines if line], bury, timeout)
+    insert(client, [line for line in lines if line], bury, patience)

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
 from typing import NamedTuple
 
 import structlog
@@ -10,6 +9,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from connectors.clickhouse.deadline import deadline
+from connectors.clickhouse.patience import Patience
 from connectors.log.port import Record
 from connectors.log.suspects import CRASHED, CRASHED_DETAIL, Suspects
 from connectors.records import row_of
@@ -89,12 +89,13 @@ def position_of(record: Record) -> Position:
     return Position(record.topic, record.partition, record.offset)
 
 
-def insert(client: Client, lines: Sequence[Line], bury: Bury, timeout: timedelta | None) -> None:
+def insert(client: Client, lines: Sequence[Line], bury: Bury, patience: Patience) -> None:
     """Inserts all lines at once; one that ClickHouse refuses is found by halving and buried.
 
-    An insert that takes longer than `timeout` ends the process.
+    One that takes longer than its time ends the process.
 
     Raises:
+        StoppedWhileAwayError: The process is not the owner of the rows; nothing more is stored.
         ClickHouseError: ClickHouse is away or failed for another reason than a line; any of the
             lines may be stored, or be stored a moment later: see stop_inserts.
     """
@@ -106,8 +107,9 @@ def insert(client: Client, lines: Sequence[Line], bury: Bury, timeout: timedelta
     # The client sends bytes once more where a connection breaks, also when they were stored already
     # (tests/unit/connectors/test_clickhouse_server.py); a stream it sends once.
     once = (part for part in (block,))
+    patience.for_owner()
     try:
-        with deadline(timeout, "an insert into ClickHouse"):
+        with deadline(patience.insert, "an insert into ClickHouse"):
             client.raw_insert("events", insert_block=once, fmt="JSONEachRow", settings=settings)
     except DatabaseError as error:
         if not _is_fault_of_a_line(error):
@@ -117,8 +119,8 @@ def insert(client: Client, lines: Sequence[Line], bury: Bury, timeout: timedelta
             bury(lines[0].record, "row_refused", str(error)[:500])
             return
         half = len(lines) // 2
-        insert(client, lines[:half], bury, timeout)
-        insert(client, lines[half:], bury, timeout)
+        insert(client, lines[:half], bury, patience)
+        insert(client, lines[half:], bury, patience)
 
 
 def stop_inserts(client: Client, numbers: Iterable[int], on_cluster: str = "") -> None:

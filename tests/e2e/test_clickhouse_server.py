@@ -12,7 +12,10 @@ import pytest
 
 from sealwax.store.processes import NAMES
 from tests.support.clickhouse_http import running_clickhouse
+from tests.support.dispatchers import Analyst
+from tests.support.kafka import namespace
 from tests.support.load import SEED, quiet, received, under_load
+from tests.support.log_view import use_kafka
 from tests.support.platform import running_platform
 from tests.support.sink import running_sink
 from tests.support.stored import stored
@@ -93,3 +96,46 @@ def test_a_server_that_is_killed_and_hangs_under_load_has_each_row_once(
         assert rows.rows == rows.rolled_up
         platform.command("analytics", "rebuild")
         assert stored(platform.data_dir, server.url) == rows
+
+
+@pytest.mark.proof
+def test_an_analytics_process_that_stood_still_stores_nothing_that_another_one_has_stored(
+    tmp_path: Path, kafka, soak: bool
+):
+    """It is stopped in the midst of an insert: its server stands still a moment before it does."""
+    rounds = 5 if soak else 1
+    chance = random.Random(f"{SEED} still")
+    with running_clickhouse(tmp_path / "clickhouse") as server:
+        on_kafka = use_kafka(tmp_path / "data", kafka.bootstrap, namespace(), 4)
+        more = {**on_kafka, "CLICKHOUSE_URL": server.url}
+        with under_load(tmp_path, more) as (platform, sink, load):
+            other = Analyst(tmp_path / "other", platform.environment)
+            try:
+                for _ in range(rounds):
+                    with load.running():
+                        other.start()
+                        time.sleep(chance.uniform(2, 4))
+                        server.send(signal.SIGSTOP)
+                        time.sleep(chance.uniform(0, 1.5))
+                        platform.signal("analytics", signal.SIGSTOP)
+                        time.sleep(chance.uniform(0, 2))
+                        server.send(signal.SIGCONT)
+                        other.wait_until_ready()
+                        time.sleep(chance.uniform(0, 2))
+                        platform.signal("analytics", signal.SIGCONT)
+                        time.sleep(2)
+                    wait_until(lambda: set(load.accepted) <= set(received(sink)), 240, "all mail")
+                    wait_until(lambda: quiet(platform), 240, "all outcomes, and their rows")
+                    assert other.stop() == 0
+            finally:
+                other.kill()
+            put_out = platform.output.read_text().count("ownership is lost")
+            platform.stop()
+        rows = stored(platform.data_dir, server.url)
+        print(
+            f"\n{rounds} stops of analytics that another one took over from, seed {SEED}: "
+            f"{len(load.accepted)} mails, {rows.total} rows"
+        )
+        assert put_out == rounds
+        assert rows.missing == rows.extra == []
+        assert rows.rows == rows.rolled_up

@@ -1,4 +1,4 @@
-"""Further dispatch processes beside a platform, each with a data directory of its own."""
+"""Further processes of a flow beside a platform, each with a data directory of its own."""
 
 import os
 import signal
@@ -16,13 +16,15 @@ from tests.support.waiting import wait_until
 class Dispatcher:
     """`python -m bytewax.run flows.dispatch` as a machine of its own would run it."""
 
+    flow = "dispatch"
+
     def __init__(self, data_dir: Path, environment: Mapping[str, str], *options: str) -> None:
         """Takes options of `bytewax.run`."""
         self._options = options
         self.data_dir = data_dir
         data_dir.mkdir(parents=True, exist_ok=True)
         self.output = data_dir.parent / f"{data_dir.name}.log"
-        self._ready = data_dir / "run" / "dispatch.ready"
+        self._ready = data_dir / "run" / f"{self.flow}.ready"
         self.name = f"{data_dir.name}.test"  # in EHLO
         own = {"SEALWAX_DATA_DIR": str(data_dir), "SEALWAX_EHLO_NAME": self.name}
         self._environment = {**environment, **own}
@@ -33,7 +35,7 @@ class Dispatcher:
         self._ready.unlink(missing_ok=True)  # of a life that was killed
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "bytewax.run", "flows.dispatch", *self._options],
+                [sys.executable, "-m", "bytewax.run", f"flows.{self.flow}", *self._options],
                 env=self._environment, stdout=output, stderr=output, cwd=ROOT,
             )  # fmt: skip
 
@@ -69,6 +71,12 @@ class Dispatcher:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+
+
+class Analyst(Dispatcher):
+    """The same of `flows.analytics`; ready only where it has the work."""
+
+    flow = "analytics"
 
 
 @contextmanager

@@ -108,10 +108,13 @@ class Breaking:
 
 
 def sink_over(
-    log: Log, client: Callable[[], Any], stopped_within: Callable[[float], bool]
+    log: Log,
+    client: Callable[[], Any],
+    stopped_within: Callable[[float], bool],
+    sure: Callable[[], bool] = lambda: True,
 ) -> tuple[Any, Burial]:
     bury = Burial(log, SOURCES)
-    patience = Patience(None, None, stopped_within)
+    patience = Patience(None, None, stopped_within, sure)
     return ClickHouseSink(log, client, bury, patience, fences_of(log, SOURCES)).build(
         "sink", 0, 1
     ), bury
@@ -170,6 +173,62 @@ def test_a_sink_that_is_stopped_while_the_server_is_away_leaves_its_range_to_the
     places, rolled_up, twice = held(server.client())
     assert (len(places), rolled_up, twice) == (20, 20, 0)
     assert positions[SOURCES[0]] == 20
+
+
+def test_a_sink_that_is_not_sure_of_its_partitions_stores_and_commits_nothing(server, log):
+    records = appended(log, [event(n) for n in range(40)])
+    theirs = {tp: Committed(20, "") for tp in SOURCES}
+    log.commit(GROUP, theirs, durable=True)
+    sink, _ = sink_over(log, server.client, never, lambda: False)
+    sink.write_batch([*records, Flush()])
+    sink.close()
+    assert log.committed_all(GROUP, SOURCES) == theirs
+    assert held(server.client()) == ([], 0, 0)
+
+
+def test_a_sink_that_said_what_it_stores_and_is_not_sure_then_commits_nothing_over_it(server, log):
+    records = appended(log, [event(n) for n in range(40)])
+    sure = iter([True, True])
+    sink, _ = sink_over(log, server.client, never, lambda: next(sure, False))
+    sink.write_batch([*records[:20], Flush()])
+    theirs = {SOURCES[0]: Committed(20, "")}
+    log.commit(GROUP, theirs, durable=True)
+    sink.write_batch([Flush(), *records[20:], Flush()])
+    sink.close()
+    assert log.committed(GROUP, SOURCES[0]) == Committed(20, "")
+    assert held(server.client())[1:] == (20, 0)
+
+
+@pytest.mark.parametrize("times", range(1, 4))
+def test_an_insert_that_broke_is_not_repaired_by_a_process_that_is_not_sure(server, log, times):
+    """Another process has its partitions by now, and has stored the rows."""
+    records = appended(log, [event(n) for n in range(100)])
+    sure = iter([True] * times)
+    sink, _ = sink_over(
+        log, lambda: Breaking(server.client(), times, 0), never, lambda: next(sure, False)
+    )
+    sink.write_batch([*records, Flush()])
+    sink.close()
+    assert held(server.client()) == ([], 0, 0)
+
+
+def test_a_start_that_is_not_sure_of_its_partitions_ends_without_an_insert(server, log):
+    appended(log, [event(n) for n in range(10)])
+    uncertain = {tp: Committed(0, "4") for tp in SOURCES}
+    log.commit(GROUP, uncertain, durable=True)
+    for times in range(3):
+        sure = iter([True] * times)
+        patience = Patience(None, None, never, lambda sure=sure: next(sure, False))
+        with pytest.raises(SystemExit):
+            repair(
+                log,
+                server.client(),
+                SOURCES,
+                Burial(log, SOURCES),
+                patience,
+                fences_of(log, SOURCES),
+            )
+        assert log.committed_all(GROUP, SOURCES) == uncertain
 
 
 def test_a_start_waits_for_a_server_that_is_away(server, log):
@@ -251,7 +310,7 @@ def test_a_start_stores_once_what_an_insert_of_the_last_run_is_still_storing(ser
     client = server.client()
     bury = Burial(log, SOURCES)
     lines = [line for record in records if (line := line_of(record, bury))]
-    insert(client, lines, bury, None)
+    insert(client, lines, bury, Patience(None, None))
     client.command("CREATE OR REPLACE TABLE late ENGINE = Memory AS SELECT * FROM events")
     for table in ("events", "stats_hourly"):
         client.command(f"TRUNCATE TABLE {table}")
@@ -324,7 +383,7 @@ def test_the_client_sends_an_insert_once_where_we_insert(server, monkeypatch, as
             if as_bytes:
                 client.raw_insert("events", insert_block=event(1), fmt="JSONEachRow")
             else:
-                insert(client, [Line(record, event(1))], lambda *_: None, None)
+                insert(client, [Line(record, event(1))], lambda *_: None, Patience(None, None))
     assert len(requests) == (2 if as_bytes else 1)
     assert event(1)[:10] in requests[0]
 

@@ -162,7 +162,12 @@ def test_on_a_cluster_missing_rows_are_stored_and_the_roll_up_is_set_right(
     log.commit("analytics", {tp: Committed(0, "199")}, durable=True)
     bury = Burial(log, [tp])
     lines = [line_of(record, bury) for record in log.scan(tp, 0, 200)]
-    insert(clustered, [line for i, line in enumerate(lines) if line and i % 3], bury, None)
+    insert(
+        clustered,
+        [line for i, line in enumerate(lines) if line and i % 3],
+        bury,
+        Patience(None, None),
+    )
     clustered.command("TRUNCATE TABLE stats_hourly_local")
     repairing.repair(log, clustered, [tp], bury, Patience(None, None), fences_of(log, [tp]))
     log.close()
@@ -239,7 +244,7 @@ def by_kafka(client: Client, stand_in: StandIn) -> Client:
     for table in ("events", "stats_hourly"):
         client.command(f"TRUNCATE TABLE {table}")
     lines = [line for record in records() if (line := line_of(record, lambda *_: None))]
-    insert(client, lines, lambda *_: None, None)
+    insert(client, lines, lambda *_: None, Patience(None, None))
     return server.connect("sealwax_kafka")
 
 
