@@ -96,7 +96,8 @@ class Retention:
             kept: By topic, how long its records are kept.
             in_need: Whether the disk is so full that every look is a round.
             clock_trusted: Whether ages are right; nothing is deleted while they may not be.
-            before: Called before each round.
+            before: Called in each round, before bounds are taken and before anything goes: what is
+                committed is durable then.
         """
         self._log = log
         self._numbers = tuple(numbers)
@@ -119,22 +120,24 @@ class Retention:
     def run_once(self) -> None:
         """Deletes what may go now."""
         self._before()
-        for topic, kept in self._kept.items():
-            if not kept.compacted:
-                self._delete(topic, kept)
+        bounds = {
+            TopicPartition(topic, number): bound(self._log, TopicPartition(topic, number), kept)
+            for topic, kept in self._kept.items()
+            if not kept.compacted
+            for number in self._numbers
+        }
+        # Positions that were committed since are bounds too, and not on the disk yet (R17): after a
+        # power cut a group would stand below the start.
+        self._before()
+        for tp, below in bounds.items():
+            if below > self._log.start_offset(tp):
+                self._log.delete_before(tp, below)
 
     def compact(self) -> None:
         """Drops the superseded records of compacted topics."""
         for topic, kept in self._kept.items():
             if kept.compacted:
                 self._log.compact(topic)
-
-    def _delete(self, topic: str, kept: Kept) -> None:
-        for number in self._numbers:
-            tp = TopicPartition(topic, number)
-            below = bound(self._log, tp, kept)
-            if below > self._log.start_offset(tp):
-                self._log.delete_before(tp, below)
 
     def _run(self) -> None:
         ran_at, compacted_at = clock.monotonic(), float("-inf")

@@ -102,6 +102,7 @@ LOG_AWAY = _type(
 NOT_CONFIRMED = _type(
     HTTPStatus.GATEWAY_TIMEOUT, "not-confirmed", "It is not known whether the mail was accepted"
 )
+BUSY = _type(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "There is no room for the request now", 2)
 STORE_AWAY = _type(HTTPStatus.SERVICE_UNAVAILABLE, "store-away", "Accounts cannot be read now", 2)
 EVENTS_AWAY = _type(HTTPStatus.SERVICE_UNAVAILABLE, "events-away", "Events cannot be read now", 2)
 NOT_READY = _type(HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", "The platform is not ready", 1)
