@@ -27,6 +27,9 @@ class SmtpBridge:
 
     A session that has a result waits on the future that `on_result` returns, until the outcome of
     its message is durable (R2): so a crash doubles at most one message a session.
+
+    Attributes:
+        in_doubt: How many attempts ended after the final dot without a reply.
     """
 
     def __init__(self, writer: OutcomeWriter, routes: Routes, leases: Leases) -> None:
@@ -40,6 +43,7 @@ class SmtpBridge:
         self._in_sessions: Counter[str] = Counter()  # by site
         self._lock = threading.Lock()
         self._let_go = False
+        self.in_doubt = 0
         self.waiting_clock = WaitingClock(lambda: writer.waiting_since)
 
     def job(self, send: Send) -> Job:
@@ -68,6 +72,7 @@ class SmtpBridge:
             self._in_sessions[send.queued.site] -= 1
             if not self._in_sessions[send.queued.site]:
                 del self._in_sessions[send.queued.site]
+            self.in_doubt += result.in_doubt
         self._ended_at = clock.monotonic()
         attempted = Attempted(send, result, next(self._ids))
         if result.accepted:

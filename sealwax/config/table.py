@@ -180,7 +180,8 @@ SETTINGS = (
         kinds.duration("1s", "10m"),
         "15s",
         "How long a call waits for the lock of the database. Then the API answers 503 "
-        "`store-away`, a command fails, and a flow ends and is started again.",
+        "`store-away`, a command fails, and render asks again each second; at its start it ends "
+        "and is started again.",
     ),
     Setting(
         "SEALWAX_REDIS_TIMEOUT",

@@ -51,7 +51,8 @@ class Flow:
         return len(self.parts[tp].next_batch())
 
     def metrics(self) -> FlowMetrics:
-        return FlowMetrics(self.settling, lambda: (self.limited, self.later))
+        totals = {"sealwax_leases": lambda: 3, "sealwax_in_doubt": lambda: 2}
+        return FlowMetrics(self.settling, lambda: (self.limited, self.later), totals)
 
 
 def fill(log: Log, count: int, tp: TopicPartition = READY) -> None:
@@ -174,3 +175,9 @@ def test_an_address_that_is_in_use_ends_the_process_with_a_sentence(log):
         ),
     ):
         serve_metrics(flow.metrics(), "dispatch", "127.0.0.1", other.getsockname()[1])
+
+
+def test_what_was_counted_since_the_process_began_is_told(log):
+    told = asked(Flow(log))
+    assert told["sealwax_leases_total",] == 3
+    assert told["sealwax_in_doubt_total",] == 2

@@ -237,7 +237,7 @@ def test_records_that_weigh_much_fill_the_process_whatever_partition_they_are_of
     ],
 )
 def test_a_request_weighs_what_its_recipients_get(value, messages):
-    record = Record(topics.REQUESTED[0], 0, 0, 0, None, value, ())
+    record = Record(topics.REQUESTED[0], 0, 0, None, value, (), 0)
     assert rendered_bytes(record) == len(value) * messages
 
 

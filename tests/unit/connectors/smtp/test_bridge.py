@@ -243,3 +243,11 @@ def test_timers_give_each_tick_once_and_when_it_is_due():
     assert timers.take_due(20) == [("a", Tick("a")), ("b", Tick("b"))]
     assert timers.take_due(20) == []
     assert timers.take_due(31) == [("c", Tick("c"))]
+
+
+def test_attempts_in_doubt_are_counted(bench):
+    for doubt in (False, True, True):
+        bench.bridge.on_result(
+            bench.bridge.job(send(queued())), result(LOST, START_MS, in_doubt=doubt)
+        )
+    assert bench.bridge.in_doubt == 2
