@@ -57,7 +57,8 @@ class Committed(NamedTuple):
 
 
 # Called exactly once per append from a thread of the log: with the offsets in the order of the
-# entries once they are durable, or with the error that kept all of them out.
+# entries once they are durable, or with the error that kept all of them out; of NotConfirmedError
+# alone it is not known, and some or all may be durable.
 OnDurable = Callable[[Sequence[int] | Exception], None]
 
 
@@ -97,7 +98,8 @@ class Log(Protocol):
 
         Entries of one call keep their order per partition. In the embedded log they are one
         transaction; on Kafka they are one batch per partition.
-        Errors arrive at `on_durable`: StorageFullError, LogClosedError, OSError.
+        Errors arrive at `on_durable`: StorageFullError, LogClosedError, OSError, and in a process
+        that gives up NotConfirmedError.
         """
         ...
 

@@ -24,8 +24,10 @@ Done = frozenset[tuple[str, int | None]]
 _COMMIT_EVERY_S = 0.2
 _ENDS_EVERY_S = 0.5
 _MAX_MARKS_BEHIND = 1_000
-# A cluster forgets the offsets of a group without members some time after its last commit.
-_RENEW_EVERY_S = 600.0
+# What did not move is committed again. A commit without an answer is repeated by another client,
+# and the first one may come yet, after newer ones, for two minutes (`kafka/asking.py`); so may one
+# of the owner before. And a cluster forgets the offsets of a group without members in the end.
+_RENEW_EVERY_S = 10.0
 _ALONE = Owner()
 
 logger = structlog.get_logger(__name__)

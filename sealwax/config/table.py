@@ -171,9 +171,10 @@ SETTINGS = (
         kinds.duration("1s", "10m"),
         "30s",
         "How long an append or a commit waits for another process that holds the topic, or for "
-        "Kafka. Then "
-        "nothing is stored: the API answers 503 `log-away`, a flow tries again without end. When "
-        "the disk itself does not answer for 10 s more, the API answers 504 `not-confirmed`.",
+        "Kafka. When another process holds it for longer, nothing is stored: the API answers 503 "
+        "`log-away`, a flow tries again without end. When Kafka does not answer, or the disk "
+        "itself for 10 s more, the API does not know it: it answers 504 `not-confirmed`, a flow "
+        "waits.",
     ),
     Setting(
         "SEALWAX_DATABASE_TIMEOUT",

@@ -21,8 +21,8 @@ import pytest
 
 from connectors.log import LogSettings, open_log
 from connectors.log.port import Committed, Entry, Log, TopicPartition
-from sealwax.api.appends import Appends, NotConfirmedError
-from sealwax.errors import ConfigurationError
+from sealwax.api.appends import Appends
+from sealwax.errors import ConfigurationError, LogAwayError, NotConfirmedError
 from sealwax.model.reply import Command
 from sealwax.model.topics import TopicSpec
 from sealwax.smtp.route import Route
@@ -220,7 +220,7 @@ def test_requests_behind_a_held_lock_are_told_that_nothing_was_stored(log, tmp_p
 
     with flocked(tmp_path / "log" / TOPIC / "append.lock"), ends_within(5):
         answers = asyncio.run(ask())
-    assert [type(answer) for answer in answers] == [TimeoutError, TimeoutError]
+    assert [type(answer) for answer in answers] == [TimeoutError, LogAwayError]
     assert log.end_offset(TP) == 0
 
 

@@ -178,6 +178,22 @@ def test_the_mark_of_an_idle_partition_moves_with_its_outputs(log):
         wait_until(lambda: committed_ends(log) == (at + 1, 0, 0), 5, "the mark to move")
 
 
+def test_a_commit_that_comes_after_newer_ones_is_soon_overwritten(log, monkeypatch):
+    now_s = clock.monotonic()
+    monkeypatch.setattr(clock, "monotonic", lambda: now_s)
+    fill(log, 2)
+    settling = Settling(log, spec(), [NUMBER], timer=False)
+    handed_out(settling)
+    settling.settler(SOURCE).settle([0, 1])
+    settling.commit_round()
+    newest = log.committed("flow", SOURCE)
+    log.commit("flow", {SOURCE: Committed(0, WHOLE)})  # one that nobody waited for any more
+    now_s += 30  # nothing else moves meanwhile
+    settling.commit_round()
+    assert log.committed("flow", SOURCE) == newest
+    settling.close()
+
+
 def test_the_mark_stays_before_the_outcomes_of_what_is_unsettled(log):
     other = topics.ready(topics.Stream.MARKETING)
     flow = spec(shares={READY: 1, other: 1})
