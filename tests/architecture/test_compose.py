@@ -8,13 +8,14 @@ import re
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from confluent_kafka.admin import ConfigResource
 
 from sealwax.cli.child import ARGUMENTS
 from sealwax.config import load
@@ -29,11 +30,13 @@ CLICKHOUSE = (ROOT / "deploy/clickhouse/config.xml").read_text()
 MAKE_ENV = ROOT / "deploy/docker/make-env"
 
 OUR_SETTINGS = {setting.name for setting in SETTINGS}
-# What the images of others are told by; KAFKA_* and GF_* are their settings' own names.
+# What the images of others are told by. KAFKA_* are names of settings: the broker itself is asked.
 OF_IMAGES = re.compile(
-    r"KAFKA_[A-Z_]+|GF_[A-Z_]+|POSTGRES_(USER|DB|PASSWORD)|CLICKHOUSE_(USER|DB|PASSWORD)"
-    r"|GRAFANA_CLICKHOUSE_PASSWORD|REDIS_PASSWORD|MP_(DATABASE|MAX_MESSAGES)"
+    r"KAFKA_[A-Z_]+|POSTGRES_(USER|DB|PASSWORD)|CLICKHOUSE_(USER|DB|PASSWORD)|REDIS_PASSWORD"
+    r"|GF_(SECURITY_ADMIN_PASSWORD|USERS_ALLOW_SIGN_UP|ANALYTICS_REPORTING_ENABLED)"
+    r"|GF_PLUGINS_PREINSTALL_SYNC|GRAFANA_CLICKHOUSE_PASSWORD|MP_(DATABASE|MAX_MESSAGES)"
 )
+OF_KAFKA_S_SCRIPTS = {"KAFKA_HEAP_OPTS"}
 REQUIRED = re.compile(r"\$\{([A-Z_]+):\?[^}]+\}")
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|API_KEY|MASTER_KEY")
 IN_URL = re.compile(r"://[^:/@]*:(.+)@")
@@ -178,6 +181,7 @@ def test_the_compose_file_has_no_fault():
         ("kafka", {"volumes": ["./nix:/x:ro"]}, "kafka mounts ./nix, which is not there"),
         ("kafka", {"volumes": ["./docs:/x"]}, "kafka may write to ./docs"),
         ("kafka", {"environment": {"KAFKA": "1"}}, "kafka is told KAFKA, which nothing knows"),
+        ("grafana", {"environment": {"GF_NIX": "1"}}, "grafana is told GF_NIX, which nothing knows"),
         ("kafka", {"healthcheck": {}}, "kafka has no health check"),
         ("kafka", {"deploy": {}}, "kafka has no limits"),
         ("kafka", {"restart": "no"}, "kafka is not started again"),
@@ -227,6 +231,23 @@ def test_figures_of_a_service_that_only_itself_can_reach_are_found():
     compose = copy.deepcopy(COMPOSE)
     compose["services"]["dispatch"]["environment"]["SEALWAX_METRICS"] = "127.0.0.1:9464"
     assert faults(compose) == ["prometheus reads dispatch:9464, where nothing is served"]
+
+
+def not_of_kafka(environment: Iterable[str], settings: Collection[str]) -> set[str]:
+    """Names that the image would give to the broker and that are none of its settings."""
+    given = set(environment) - OF_KAFKA_S_SCRIPTS
+    return {n for n in given if n.removeprefix("KAFKA_").lower().replace("_", ".") not in settings}
+
+
+def test_the_broker_has_each_setting_that_it_is_told(kafka):
+    service = COMPOSE["services"]["kafka"]
+    assert service["image"].split(":")[1] in (ROOT / "deploy/kafka/pom.xml").read_text()
+    broker = ConfigResource(ConfigResource.Type.BROKER, "1")
+    admin = kafka.admin()  # its requests end with it
+    settings = admin.describe_configs([broker])[broker].result(30)
+    assert not_of_kafka(service["environment"], settings) == set()
+    mistyped = "KAFKA_LOG_FLUSH_INTERVAL_MESSAGE"
+    assert not_of_kafka([*service["environment"], mistyped], settings) == {mistyped}
 
 
 def test_each_process_of_the_platform_is_a_service_that_is_started_as_up_starts_it():
