@@ -240,7 +240,7 @@ class Settler:
 
     @property
     def unsettled_bytes(self) -> int:
-        """Their values' size in bytes."""
+        """Their size in bytes."""
         return self._unsettled_bytes
 
     @property

@@ -16,7 +16,7 @@ from typing_extensions import override
 from connectors.log.fences import may_be_fence
 from connectors.log.lost import why_lost
 from connectors.log.peers import Mail, Peers, Settled
-from connectors.log.port import Record, TopicPartition
+from connectors.log.port import Record, TopicPartition, size_of
 from connectors.log.settling import Done, Settling
 from connectors.log.suspects import Suspects
 from sealwax import clock
@@ -195,7 +195,7 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
             if record.stamp_ms >= self._stamped_ms + _STAMP_EVERY_MS:
                 self._stamped_ms = record.stamp_ms
                 self._settler.note_stamp(record.offset, record.stamp_ms)
-            self._settler.hand_out(record.offset, len(record.value or b""))
+            self._settler.hand_out(record.offset, size_of(record))
             crashed = self._suspects is not None and self._suspects.convicted(
                 self._position(record)
             )

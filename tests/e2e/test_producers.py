@@ -21,7 +21,7 @@ from sealwax.model import topics
 from sealwax.store.relational import RelationalSettings, open_store, sqlite_url
 from tests.support.malformed import changed, corpus, drawn
 from tests.support.platform import Platform, running_platform
-from tests.support.produced import Requested, produce_with_header_name
+from tests.support.produced import Requested, produce_with_header_names
 from tests.support.sink import running_sink
 from tests.support.waiting import wait_until
 
@@ -225,7 +225,9 @@ def test_bad_records_of_a_real_client_are_put_aside_and_the_good_ones_among_them
             client.produce(codec, None, fixed[-1], odd_headers(n, key))
         client.flush()
         with_odd_name = changed(to="nobody@sink.test")
-        produce_with_header_name(kafka, requested.on_broker(TOPIC), b"\xff", with_odd_name)
+        produce_with_header_names(
+            kafka, requested.on_broker(TOPIC), [(b"\xff", b"")], with_odd_name
+        )
         assert fixed[-1] in client.refused
         assert all(len(value or b"") > LARGEST // 2 for value in client.refused)
         records = requested.records(TOPIC)
