@@ -281,7 +281,7 @@ class RenderRequests:
                 "request_offset": source.offset,
             }
             src = (("src", source_header(source)),)
-            entry = Entry(source.partition, record.key, orjson.dumps(row), src)
+            entry = Entry(source.partition, None, orjson.dumps(row), src)
             entries.append((EVENTS, entry))
         return tuple(entries)
 
@@ -304,7 +304,7 @@ class RenderRequests:
             "request_offset": of.offset,
         }
         headers = (("src", source_header(source)),)
-        entry = Entry(source.partition, work.item.record.key, orjson.dumps(row), headers)
+        entry = Entry(source.partition, None, orjson.dumps(row), headers)
         return ((EVENTS, entry),)
 
 
