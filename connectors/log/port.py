@@ -46,7 +46,7 @@ class Record(NamedTuple):
     stamp_ms: int
 
 
-def size_of(record: Record | Entry) -> int:
+def size_of(record: Record) -> int:
     """The bytes of its key, value and headers."""
     around = sum(len(name) + len(value) for name, value in record.headers)
     return len(record.value or b"") + len(record.key or b"") + around

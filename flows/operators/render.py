@@ -32,6 +32,8 @@ from sealwax.model.topics import DEAD, EVENTS, Stream, ready
 from sealwax.policy.idempotency import Duplicate
 
 _FLOW = "render"
+# A record of ours has 8 MiB on Kafka; a delay record has a row and its waits beside the message.
+_MOST_MESSAGE_BYTES = 8_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,9 @@ class RenderRequests:
         ):
             if isinstance(composed, ItemError):
                 work.reject(composed.code, composed.message)
+            elif (size := max(map(len, composed), default=0)) > _MOST_MESSAGE_BYTES:
+                most = f"{_MOST_MESSAGE_BYTES:,} is the most"
+                work.reject("too_large", f"the message has {size:,} bytes; {most}")
             else:
                 jobs += [(work, message, signer, time_s) for message in composed]
         signed = sign_messages([(message, signer, time_s) for _, message, signer, time_s in jobs])
