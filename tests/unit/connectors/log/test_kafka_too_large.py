@@ -10,7 +10,7 @@ from connectors.log import KafkaSettings, open_log
 from connectors.log.dead import Dead, row_of_dead
 from connectors.log.kafka.setup import set_up
 from connectors.log.outcomes import OutcomeWriter
-from connectors.log.port import Entry, Headers, Log, TopicPartition
+from connectors.log.port import Committed, Entry, Headers, Log, TopicPartition
 from connectors.log.replay import dead_record
 from connectors.log.settle import source_header
 from connectors.log.settling import Settling
@@ -37,6 +37,8 @@ def log(kafka) -> Iterator[Log]:
     settings = KafkaSettings(kafka.bootstrap, namespace(), partitions=1, max_record_bytes=MOST)
     with closing(open_log(settings)) as opened:
         set_up(settings, opened)
+        # The client ends the process where it asks for offsets while their coordinator loads.
+        opened.commit("render", {TopicPartition(topics.CONTROL, 0): Committed(0)})
         yield opened
 
 
