@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from connectors.log.port import Record, TopicPartition
+from connectors.log.port import Record, TopicPartition, size_of
 
 _READ_BACK = ".readback."
 
@@ -43,4 +43,4 @@ class FlowSpec:
     hold_ms: Mapping[str, int] = field(default_factory=dict)
     window_records: int = 50_000
     window_bytes: int = 256 * 1024 * 1024
-    weight: Callable[[Record], int] = lambda record: len(record.value or b"")
+    weight: Callable[[Record], int] = size_of

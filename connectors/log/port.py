@@ -46,6 +46,12 @@ class Record(NamedTuple):
     stamp_ms: int
 
 
+def size_of(record: Record) -> int:
+    """The bytes of its key, value and headers."""
+    around = sum(len(name) + len(value) for name, value in record.headers)
+    return len(record.value or b"") + len(record.key or b"") + around
+
+
 class Committed(NamedTuple):
     """A group's committed position: the next offset to settle.
 

@@ -1,7 +1,7 @@
 """What render and dispatch read of the log, and where their outcomes go."""
 
 from connectors.log.flow_spec import FlowSpec
-from connectors.log.port import Log, Record, TopicPartition
+from connectors.log.port import Log, Record, TopicPartition, size_of
 from sealwax.mail.submission import SubmissionLimits
 from sealwax.model import topics
 
@@ -36,7 +36,7 @@ def rendered_bytes(request: Record) -> int:
     """
     value = request.value or b""
     addresses = value.count(b"@") + value.count(b"\\u0040")
-    return len(value) * min(max(1, addresses - 1), _MOST_RECIPIENTS)
+    return size_of(request) + len(value) * min(max(0, addresses - 2), _MOST_RECIPIENTS - 1)
 
 
 def dispatch() -> FlowSpec:

@@ -7,7 +7,7 @@ from functools import partial
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from connectors.log.kafka.settings import KafkaSettings
+from connectors.log.kafka.settings import OVERHEAD_BYTES, KafkaSettings
 from connectors.log.port import Entry, OnDurable
 from sealwax import clock
 from sealwax.errors import (
@@ -66,6 +66,15 @@ def report(on_durable: OnDurable, result: Sequence[int] | Exception) -> None:
         on_durable(result)
     except Exception:
         logger.exception("on_durable raised")
+
+
+def _wire_bytes(entry: Entry) -> int:
+    """At most so much a record takes of a batch: the client library refuses by that.
+
+    The lengths of a header's name and value take up to 5 bytes each, all else under 100.
+    """
+    headers = sum(len(name.encode()) + len(value) + 10 for name, value in entry.headers)
+    return len(entry.value or b"") + len(entry.key or b"") + headers + 100
 
 
 class Appends:
@@ -161,10 +170,11 @@ class Appends:
     def _reserve(self, entries: Sequence[Entry], size: int) -> Exception | None:
         most = self._settings.max_record_bytes
         for entry in entries:
-            if len(entry.value or b"") > most:
+            value, whole = len(entry.value or b""), _wire_bytes(entry)
+            if value > most or whole > most + OVERHEAD_BYTES:
                 return RecordTooLargeError(
-                    f"a record of {len(entry.value or b'')} bytes is larger than the {most} that a "
-                    "topic takes"
+                    f"a record of {whole} bytes, {value} of them its value, is larger than the "
+                    f"{most} that a topic takes"
                 )
         with self._lock:
             if self._closed:

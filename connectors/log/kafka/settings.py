@@ -89,7 +89,7 @@ class KafkaSettings:
             "message.timeout.ms": int(self.timeout_s * 1_000) if self.gives_up else 0,
             "compression.type": self.compression,
             "linger.ms": 1,
-            "message.max.bytes": self.max_record_bytes + _OVERHEAD_BYTES,
+            "message.max.bytes": self.max_record_bytes + OVERHEAD_BYTES,
             # Our own count of bytes refuses before these do.
             "queue.buffering.max.messages": 2_000_000,
             "queue.buffering.max.kbytes": 2 * self.max_pending_bytes // 1_024,
@@ -114,4 +114,4 @@ class KafkaSettings:
 
 
 # Of a record's key, headers and framing.
-_OVERHEAD_BYTES = 1 << 16
+OVERHEAD_BYTES = 1 << 16
