@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from connectors.log import LogSettings, open_log
 from connectors.log.flow_spec import FlowSpec, read_back_group
 from connectors.log.port import Committed, Entry, Log, Record, TopicPartition
-from connectors.log.retention import Kept, Retention, bound, first_since
+from connectors.log.retention import Kept, Retention, bounds, first_since
 from connectors.log.settle import source_header
 from connectors.log.settling import Settling
 from connectors.log.source import LogSource
@@ -68,7 +68,7 @@ def test_the_bound_is_the_lowest_of_all_groups_and_none_may_be_missing(log, comm
     for group, offset in committed.items():
         commit(log, group, EVENTS, offset)
     kept = Kept(sources=("a", "b"), read_back=("f",), read_back_whole=("w",))
-    assert bound(log, EVENTS, kept) == expected
+    assert bounds(log, {EVENTS: kept}) == {EVENTS: expected}
 
 
 def test_segments_that_everybody_is_past_are_unlinked_and_the_rest_is_read_as_before(log, tmp_path):
