@@ -21,14 +21,12 @@ def settled_before_ms(log: Log, group: str, topics: Sequence[str], now_ms: int) 
         Milliseconds since 1970; a minute before `now_ms` where nothing waits.
     """
     partitions = [TopicPartition(t, n) for t in topics for n in range(log.partitions(t))]
-    waiting = [stamp for tp in partitions if (stamp := _waiting_since_ms(log, group, tp))]
+    committed, ends = log.committed_all(group, partitions), log.end_offsets(partitions)
+    starts = log.start_offsets(partitions)
+    waiting = []
+    for tp, at in committed.items():
+        first = at.offset if at else starts[tp]
+        record = next(log.scan(tp, first, ends[tp]), None) if first < ends[tp] else None
+        if record is not None:  # the first that is not settled
+            waiting.append(record.stamp_ms)
     return min(waiting, default=now_ms - _UNDER_WAY_MS)
-
-
-def _waiting_since_ms(log: Log, group: str, tp: TopicPartition) -> int | None:
-    """The stamp of the first record that is not settled."""
-    end = log.end_offset(tp)
-    committed = log.committed(group, tp)
-    first = log.start_offset(tp) if committed is None else committed.offset
-    record = next(log.scan(tp, first, end), None) if first < end else None
-    return None if record is None else record.stamp_ms
