@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from connectors.log.kafka.log import KafkaLog
+from connectors.log.kafka.reaching import reach
 from connectors.log.kafka.settings import KafkaSettings
 from connectors.log.port import Committed, Log, TopicPartition
 from connectors.log.settle import BEGUN, decode_stand, encode_stand
-from sealwax.errors import ConfigurationError, UnreadableRecordError
+from sealwax.errors import ConfigurationError, LogAwayError, UnreadableRecordError
 from sealwax.model.topics import ALL, ALL_OF_KAFKA, OWNERSHIP
 from sealwax.policy.topic_layout import Difference, differences
 
@@ -19,8 +20,12 @@ def set_up(settings: KafkaSettings, log: Log) -> None:
 
     Raises:
         ConfigurationError: A topic is not as it has to be; names it, and the command that mends it.
+            Or Kafka cannot be reached as it is set.
         LogAwayError: Kafka does not answer.
     """
+    missing = reach(settings, settings.timeout)
+    if missing is not None:
+        raise (ConfigurationError if missing.mend else LogAwayError)(missing.said_of(settings))
     log.create_topics(ALL_OF_KAFKA)
     if isinstance(log, KafkaLog):
         wrong = found_differences(log)
