@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 
 from sealwax.model.topics import TopicSpec
 
+MOST_METADATA_BYTES = 4_096  # the default of a Kafka broker's offset.metadata.max.bytes
+
 Headers = tuple[tuple[str, bytes], ...]
 
 
@@ -49,7 +51,7 @@ class Record(NamedTuple):
 class Committed(NamedTuple):
     """A group's committed position: the next offset to settle.
 
-    `metadata` is text of at most 3,000 characters, kept as given.
+    `metadata` is text of at most MOST_METADATA_BYTES, kept as given.
     """
 
     offset: int

@@ -15,10 +15,9 @@ from sealwax.config import load
 from sealwax.config.environment import warnings_of
 from sealwax.errors import ConfigurationError
 from sealwax.model.topics import ALL_OF_KAFKA
+from sealwax.policy.topic_layout import MOST_PARTITIONS
 
 app = App(name="topics", help="Topics in Kafka: list, apply.")
-
-_MOST_PARTITIONS = 500
 
 
 @app.command(name="list")
@@ -57,8 +56,8 @@ def apply(
 
     Partitions are only ever added. The keys of new records go to other partitions from then on.
     """
-    if partitions is not None and not 1 <= partitions <= _MOST_PARTITIONS:
-        raise ConfigurationError(f"--partitions must be 1 to {_MOST_PARTITIONS}")
+    if partitions is not None and not 1 <= partitions <= MOST_PARTITIONS:
+        raise ConfigurationError(f"--partitions must be 1 to {MOST_PARTITIONS}")
     with _opened() as log:
         changes = 0
         for change in mend(log, partitions):

@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+# A mark names both ready topics' partitions. With these many it fits into the metadata of a
+# committed offset (4,096 bytes), as long as none of them has seen more than 10^12 records.
+MOST_PARTITIONS = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:

@@ -10,7 +10,7 @@ from connectors.log.port import Committed, Log, TopicPartition
 from connectors.log.settle import BEGUN, decode_stand, encode_stand
 from sealwax.errors import ConfigurationError, LogAwayError, UnreadableRecordError
 from sealwax.model.topics import ALL, ALL_OF_KAFKA, OWNERSHIP
-from sealwax.policy.topic_layout import Difference, differences
+from sealwax.policy.topic_layout import MOST_PARTITIONS, Difference, differences
 
 APPLY = "sealwax topics apply"
 
@@ -26,6 +26,8 @@ def set_up(settings: KafkaSettings, log: Log) -> None:
     missing = reach(settings, settings.timeout)
     if missing is not None:
         raise (ConfigurationError if missing.mend else LogAwayError)(missing.said_of(settings))
+    if isinstance(log, KafkaLog):
+        _refuse_too_many(log)
     log.create_topics(ALL_OF_KAFKA)
     if isinstance(log, KafkaLog):
         wrong = found_differences(log)
@@ -36,6 +38,17 @@ def set_up(settings: KafkaSettings, log: Log) -> None:
                 f"topic {settings.namespace}{topic} has {found[0].what} {found[0].found!r} and "
                 f"needs {found[0].wanted!r}{more}: run `{APPLY}`"
             )
+
+
+def _refuse_too_many(log: KafkaLog) -> None:
+    """Raises ConfigurationError where marks would not fit, so that nothing was ever committed."""
+    there = log.topics.look_up([spec.name for spec in ALL_OF_KAFKA])
+    number = max((topic.partitions for topic in there.values()), default=0)
+    if number > MOST_PARTITIONS:
+        raise ConfigurationError(
+            f"the topics have {number} partitions and may have {MOST_PARTITIONS}: begin with new "
+            "ones, by another SEALWAX_KAFKA_NAMESPACE"
+        )
 
 
 def found_differences(log: KafkaLog) -> dict[str, list[Difference]]:
