@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from connectors.log.kafka.log import KafkaLog
 from connectors.log.kafka.reaching import reach
+from connectors.log.kafka.replicas import TOOL
 from connectors.log.kafka.settings import KafkaSettings
 from connectors.log.port import Committed, Log, TopicPartition
 from connectors.log.settle import BEGUN, decode_stand, encode_stand
@@ -13,6 +14,7 @@ from sealwax.model.topics import ALL, ALL_OF_KAFKA, OWNERSHIP
 from sealwax.policy.topic_layout import MOST_PARTITIONS, Difference, differences
 
 APPLY = "sealwax topics apply"
+_REPLICATION = "replication"
 
 
 def set_up(settings: KafkaSettings, log: Log) -> None:
@@ -36,8 +38,14 @@ def set_up(settings: KafkaSettings, log: Log) -> None:
             more = f", and {len(wrong) - 1} more topics differ" if len(wrong) > 1 else ""
             raise ConfigurationError(
                 f"topic {settings.namespace}{topic} has {found[0].what} {found[0].found!r} and "
-                f"needs {found[0].wanted!r}{more}: run `{APPLY}`"
+                f"needs {found[0].wanted!r}{more}: {how_to_mend(wrong)}"
             )
+
+
+def how_to_mend(wrong: Mapping[str, Sequence[Difference]]) -> str:
+    """What to do where topics differ: the commands."""
+    few = any(one.what == _REPLICATION for found in wrong.values() for one in found)
+    return f"run `{APPLY}`{f', and {TOOL} as it then says' if few else ''}"
 
 
 def _refuse_too_many(log: KafkaLog) -> None:
@@ -70,6 +78,7 @@ def found_differences(log: KafkaLog) -> dict[str, list[Difference]]:
 def apply(log: KafkaLog, partitions: int | None = None) -> Iterator[str]:
     """Makes missing topics and mends the others; yields a sentence for each change.
 
+    The number of copies stays: `replicas.reassignment` says how it is changed.
     Flows may run meanwhile. They take new partition numbers over when the topic of their ownership
     has them: it grows last, when it is known where they begin. May be interrupted and repeated.
 
@@ -130,17 +139,12 @@ def _mend(log: KafkaLog, name: str, found: list[Difference]) -> Iterator[str]:
     properties: Mapping[str, str] = {
         difference.what: difference.wanted
         for difference in found
-        if difference.what not in ("partitions", "replication")
+        if difference.what not in ("partitions", _REPLICATION)
     }
     if properties:
         log.topics.configure(name, properties)
     for difference in found:
         if difference.what == "partitions":
             log.topics.grow(name, int(difference.wanted))
-        if difference.what == "replication":
-            yield (
-                f"{name}: has {difference.found} copies and not {difference.wanted}: move its "
-                "replicas by kafka-reassign-partitions.sh"
-            )
-        else:
+        if difference.what != _REPLICATION:
             yield f"{name}: {difference.what} {difference.found!r} -> {difference.wanted!r}"
