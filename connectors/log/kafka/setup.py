@@ -1,5 +1,6 @@
 """The topics of an installation: made at a start, compared then, mended by `topics apply` (R5)."""
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -9,12 +10,15 @@ from connectors.log.kafka.replicas import TOOL
 from connectors.log.kafka.settings import KafkaSettings
 from connectors.log.port import Committed, Log, TopicPartition
 from connectors.log.settle import BEGUN, decode_stand, encode_stand
+from sealwax import clock
 from sealwax.errors import ConfigurationError, LogAwayError, UnreadableRecordError
 from sealwax.model.topics import ALL, ALL_OF_KAFKA, OWNERSHIP
 from sealwax.policy.topic_layout import MOST_PARTITIONS, Difference, differences
 
 APPLY = "sealwax topics apply"
 _REPLICATION = "replication"
+_HEARD_S = 2.0
+_LOOK_EVERY_S = 0.1
 
 
 def set_up(settings: KafkaSettings, log: Log) -> None:
@@ -32,7 +36,7 @@ def set_up(settings: KafkaSettings, log: Log) -> None:
         _refuse_too_many(log)
     log.create_topics(ALL_OF_KAFKA)
     if isinstance(log, KafkaLog):
-        wrong = found_differences(log)
+        wrong = _lasting_differences(log)
         if wrong:
             topic, found = next(iter(wrong.items()))
             more = f", and {len(wrong) - 1} more topics differ" if len(wrong) > 1 else ""
@@ -40,6 +44,14 @@ def set_up(settings: KafkaSettings, log: Log) -> None:
                 f"topic {settings.namespace}{topic} has {found[0].what} {found[0].found!r} and "
                 f"needs {found[0].wanted!r}{more}: {how_to_mend(wrong)}"
             )
+
+
+def _lasting_differences(log: KafkaLog) -> dict[str, list[Difference]]:
+    """Differences that are not of a moment: some brokers hear of new properties after others."""
+    deadline, pause = clock.monotonic() + _HEARD_S, threading.Event()
+    while (wrong := found_differences(log)) and clock.monotonic() < deadline:
+        pause.wait(_LOOK_EVERY_S)
+    return wrong
 
 
 def how_to_mend(wrong: Mapping[str, Sequence[Difference]]) -> str:

@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from connectors.log import KafkaSettings, moved
 from connectors.log.kafka.log import KafkaLog
@@ -25,6 +26,7 @@ class OnKafka(Api):
         ours = {"KAFKA_BOOTSTRAP_SERVERS": bootstrap, "SEALWAX_KAFKA_NAMESPACE": self.name}
         super().__init__(folder, ours | settings)
 
+    @override
     def start(self) -> None:
         """Not before the test has prepared everything."""
 
@@ -33,6 +35,7 @@ class OnKafka(Api):
         super().start()
         return self.said.splitlines()[-1]
 
+    @override
     def _is_up(self) -> bool:
         assert not self.files.ready("api"), "it started"
         return self.process.poll() == 1

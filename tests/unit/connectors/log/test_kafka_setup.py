@@ -50,6 +50,8 @@ DIFFERENCES = [
     (topics.CONTROL, "cleanup.policy", "delete"),
     (topics.RETRY[0], "message.timestamp.type", "CreateTime"),
     (topics.DEAD, "max.message.bytes", "1000000"),
+    (topics.EVENTS, "unclean.leader.election.enable", "true"),
+    (topics.CONTROL, "delete.retention.ms", "86400000"),
 ]
 
 
