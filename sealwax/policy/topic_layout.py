@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 # A mark names both ready topics' partitions. With these many it fits into the metadata of a
-# committed offset (4,096 bytes), as long as none of them has seen more than 10^12 records.
+# committed offset (4,000 bytes), as long as none of them has seen more than 10^12 records.
 MOST_PARTITIONS = 256
 _COPIES_TO_SPARE = 3
 # 7 days: for how long a process may be away and still learn from a compacted topic that a key is
