@@ -11,6 +11,10 @@ from typing import NamedTuple, Protocol
 
 from sealwax.model.topics import TopicSpec
 
+# A Kafka broker takes 4,096 by its documentation (offset.metadata.max.bytes), and refuses that very
+# number (seen with 4.3.1).
+MOST_METADATA_BYTES = 4_000
+
 Headers = tuple[tuple[str, bytes], ...]
 
 
@@ -55,7 +59,7 @@ def size_of(record: Record) -> int:
 class Committed(NamedTuple):
     """A group's committed position: the next offset to settle.
 
-    `metadata` is text of at most 3,000 characters, kept as given.
+    `metadata` is text of at most MOST_METADATA_BYTES, kept as given.
     """
 
     offset: int

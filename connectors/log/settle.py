@@ -7,6 +7,7 @@ watermark stands at or above the mark.
 """
 
 import base64
+import struct
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -21,9 +22,8 @@ from sealwax.model.delivery import Position
 FIRST_POSITION = "first-position"
 
 Ends = tuple[int, ...]
-_MARK_VERSION = 1
-_STAND_VERSION = 2
-_MORE = 0x80
+_VERSION = 3
+_PACKED = struct.Struct(">HB")  # how many numbers follow, and how many bytes each has
 # Flows by their numbers in a stand.
 _FLOWS = ("render", "dispatch", "analytics", "feedback", "schedule", "webhooks")
 _LIVES_BYTES = 8
@@ -54,14 +54,13 @@ BEGUN = Stand(())
 
 
 def encode_stand(stand: Stand) -> str:
-    """A stand as base64; of a log without fences and lives the same as its mark."""
-    if not (stand.writer or stand.lives or stand.fences):
-        return encode_mark(stand.ends)
-    numbers = [stand.writer, len(stand.ends), *stand.ends]
-    for fence in stand.fences:
-        numbers += [_FLOWS.index(fence.flow), fence.number, fence.incarnation]
-    lives = stand.lives or bytes(_LIVES_BYTES)
-    return base64.b64encode(bytes([_STAND_VERSION]) + lives + _varints(numbers)).decode()
+    """A stand as base64."""
+    raw = bytes([_VERSION]) + (stand.lives or bytes(_LIVES_BYTES))
+    raw += _packed((stand.writer,)) + _packed(stand.ends)
+    raw += _packed([_FLOWS.index(fence.flow) for fence in stand.fences])
+    raw += _packed([fence.number for fence in stand.fences])
+    raw += _packed([fence.incarnation for fence in stand.fences])
+    return base64.b64encode(raw).decode()
 
 
 def decode_stand(text: str) -> Stand:
@@ -70,74 +69,52 @@ def decode_stand(text: str) -> Stand:
     Raises:
         UnreadableRecordError: Another version, or none at all.
     """
-    raw = _decoded(text)
-    if raw[0] != _STAND_VERSION:
-        return Stand(decode_mark(text))
-    lives, numbers = raw[1 : 1 + _LIVES_BYTES], _numbers(raw[1 + _LIVES_BYTES :])
     try:
-        writer, count = numbers[:2]
-        ends, rest = numbers[2 : 2 + count], numbers[2 + count :]
+        raw = base64.b64decode(text, validate=True)
+        if raw[:1] != bytes([_VERSION]):
+            raise UnreadableRecordError("unknown_version", f"mark {text[:20]!r}")
+        lives, rest = raw[1 : 1 + _LIVES_BYTES], raw[1 + _LIVES_BYTES :]
+        (writer,), rest = _unpacked(rest)
+        ends, rest = _unpacked(rest)
+        flows, rest = _unpacked(rest)
+        numbers, rest = _unpacked(rest)
+        incarnations, rest = _unpacked(rest)
         fences = tuple(
-            Writer(_FLOWS[rest[n]], rest[n + 1], rest[n + 2]) for n in range(0, len(rest), 3)
+            Writer(_FLOWS[flow], number, incarnation)
+            for flow, number, incarnation in zip(flows, numbers, incarnations, strict=True)
         )
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, struct.error) as error:
         raise UnreadableRecordError("bad_mark", str(error)) from error
-    if len(ends) != count:
-        raise UnreadableRecordError("bad_mark", f"{text[:20]!r} is cut")
     # They are a hash: one that ends with a zero keeps it.
     return Stand(ends, writer, lives if any(lives) else b"", fences)
 
 
 def encode_mark(ends: Ends) -> str:
-    """Ends of the outputs, in the flow's order, as base64 of varints."""
-    return base64.b64encode(bytes([_MARK_VERSION]) + _varints(ends)).decode()
+    """Ends of the outputs, in the flow's order, as a stand that says nothing else."""
+    return encode_stand(Stand(ends))
 
 
 def decode_mark(text: str) -> Ends:
-    """The reverse of encode_mark; of a stand its mark.
-
-    Raises:
-        UnreadableRecordError: Another version, or not a mark at all.
-    """
-    raw = _decoded(text)
-    if raw[0] == _STAND_VERSION:
-        return decode_stand(text).ends
-    if raw[0] != _MARK_VERSION:
-        raise UnreadableRecordError("unknown_version", f"mark {text[:20]!r}")
-    return _numbers(raw[1:])
+    """The mark of a stand. Raises UnreadableRecordError, as decode_stand does."""
+    return decode_stand(text).ends
 
 
-def _decoded(text: str) -> bytes:
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise UnreadableRecordError("bad_mark", str(error)) from error
-    if not raw:
-        raise UnreadableRecordError("unknown_version", "mark ''")
-    return raw
+def _packed(numbers: Sequence[int]) -> bytes:
+    """Numbers in as many bytes each as the largest one needs."""
+    width = (max(numbers, default=0).bit_length() + 7) // 8
+    return _PACKED.pack(len(numbers), width) + b"".join(
+        [number.to_bytes(width, "big") for number in numbers]
+    )
 
 
-def _varints(numbers: Sequence[int]) -> bytes:
-    out = bytearray()
-    for number in numbers:
-        rest = number
-        while rest >= _MORE:
-            out.append(rest & 0x7F | _MORE)
-            rest >>= 7
-        out.append(rest)
-    return bytes(out)
-
-
-def _numbers(raw: bytes) -> tuple[int, ...]:
-    numbers, number, shift = [], 0, 0
-    for byte in raw:
-        number |= (byte & 0x7F) << shift
-        if byte & _MORE:
-            shift += 7
-        else:
-            numbers.append(number)
-            number, shift = 0, 0
-    return tuple(numbers)
+def _unpacked(raw: bytes) -> tuple[tuple[int, ...], bytes]:
+    """The numbers at the beginning, and what follows them."""
+    count, width = _PACKED.unpack_from(raw)
+    starts = [_PACKED.size + n * width for n in range(count)]
+    end = _PACKED.size + count * width
+    if len(raw) < end:
+        raise ValueError("it is cut")
+    return tuple(int.from_bytes(raw[at : at + width], "big") for at in starts), raw[end:]
 
 
 def source_header(position: Position, rcpt_index: int | None = None) -> bytes:

@@ -8,7 +8,8 @@ import sys
 import structlog
 import uvloop
 
-from connectors.log import open_log
+from connectors.log import KafkaSettings, moved, open_log
+from connectors.log.port import Log
 from sealwax import config
 from sealwax.api.app import make_app
 from sealwax.api.server import check_free, serve
@@ -45,7 +46,7 @@ async def _run(settings: Settings) -> None:
     log = open_log(settings.accepting_log)
     analytics = open_analytics(settings.analytics)
     try:
-        log.create_topics(topics.ALL)
+        _set_up(settings, log)
         timeouts = ApiTimeouts(body=settings.http_body_timeout, append=settings.append_timeout)
         services = make_services(
             log,
@@ -74,6 +75,19 @@ async def _run(settings: Settings) -> None:
         store.close()
         processes.mark_stopped(NAME)
         logger.info("stopped")
+
+
+def _set_up(settings: Settings, log: Log) -> None:
+    """Makes missing topics. On Kafka it looks at all of them as flows do: it may start first."""
+    kafka = settings.accepting_log
+    if not isinstance(kafka, KafkaSettings):
+        log.create_topics(topics.ALL)
+        return
+    # Imported when asked for: the client library takes a tenth of a second.
+    from connectors.log.kafka.setup import set_up  # noqa: PLC0415
+
+    moved.refuse_unfinished(settings.embedded_log.directory)
+    set_up(kafka, log)
 
 
 if __name__ == "__main__":

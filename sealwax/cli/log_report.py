@@ -64,7 +64,7 @@ def _report_cluster(log: Log) -> bool:
     """Says what is wrong with topics, and who owns what; whether all topics are there."""
     from connectors.log.kafka.log import KafkaLog  # noqa: PLC0415 - as above
     from connectors.log.kafka.owners import owners  # noqa: PLC0415 - as above
-    from connectors.log.kafka.setup import APPLY, found_differences  # noqa: PLC0415 - as above
+    from connectors.log.kafka.setup import found_differences, how_to_mend  # noqa: PLC0415 - as above
     from sealwax.model.topics import ALL_OF_KAFKA  # noqa: PLC0415 - beside its use
 
     if not isinstance(log, KafkaLog):
@@ -76,7 +76,7 @@ def _report_cluster(log: Log) -> bool:
         return False
     differing = found_differences(log)
     if differing:
-        say(f"topics  differ from what is needed: run `{APPLY}`")
+        say(f"topics  differ from what is needed: {how_to_mend(differing)}")
         rows = [
             (name, one.what, one.found, one.wanted)
             for name, found in differing.items()

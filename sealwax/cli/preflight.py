@@ -141,12 +141,11 @@ def wait_for_kafka(settings: LogSettings | KafkaSettings) -> None:
 
     said = False
     while (missing := reach(settings, _TRY_KAFKA_FOR)) is not None:
-        where = f"Kafka at {settings.bootstrap} cannot be reached: {missing.reason}"
         if missing.mend:
-            raise ConfigurationError(f"{where}; look at {missing.mend}")
+            raise ConfigurationError(missing.said_of(settings))
         if not said:
             said = True
-            say(f"{where}. Waiting for it.")
+            say(f"{missing.said_of(settings)}. Waiting for it.")
     with closing(open_log(replace(settings, gives_up=True))) as log:
         set_up(settings, log)
 

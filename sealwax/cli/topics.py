@@ -2,29 +2,31 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from shlex import quote
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from connectors.log import KafkaSettings, moved, open_log
 from connectors.log.kafka.log import KafkaLog
-from connectors.log.kafka.setup import APPLY, found_differences
+from connectors.log.kafka.replicas import TOOL, reassignment
+from connectors.log.kafka.setup import APPLY, found_differences, how_to_mend
 from connectors.log.kafka.setup import apply as mend
+from sealwax.cli import preflight
 from sealwax.cli.output import complain, plain, say, say_table
-from sealwax.config import load
+from sealwax.config import Settings, load
 from sealwax.config.environment import warnings_of
 from sealwax.errors import ConfigurationError
 from sealwax.model.topics import ALL_OF_KAFKA
+from sealwax.policy.topic_layout import MOST_PARTITIONS
 
 app = App(name="topics", help="Topics in Kafka: list, apply.")
-
-_MOST_PARTITIONS = 500
 
 
 @app.command(name="list")
 def list_() -> None:
     """List the topics, and what about them is not as it has to be."""
-    with _opened() as log:
+    with _opened(load()) as log:
         described = log.topics.describe([spec.name for spec in ALL_OF_KAFKA])
         wrong = found_differences(log)
         rows = []
@@ -42,7 +44,7 @@ def list_() -> None:
             ))  # fmt: skip
     say_table(("topic", "partitions", "copies", "differs"), rows)
     if any(row[-1] for row in rows):
-        say(f"`{APPLY}` mends them.")
+        say(f"To mend them: {how_to_mend(wrong)}.")
 
 
 @app.command
@@ -57,20 +59,36 @@ def apply(
 
     Partitions are only ever added. The keys of new records go to other partitions from then on.
     """
-    if partitions is not None and not 1 <= partitions <= _MOST_PARTITIONS:
-        raise ConfigurationError(f"--partitions must be 1 to {_MOST_PARTITIONS}")
-    with _opened() as log:
+    if partitions is not None and not 1 <= partitions <= MOST_PARTITIONS:
+        raise ConfigurationError(f"--partitions must be 1 to {MOST_PARTITIONS}")
+    settings = load()
+    with _opened(settings) as log:
         changes = 0
         for change in mend(log, partitions):
             changes += 1
             say(plain(change))
-    if not changes:
+        copies = reassignment(log)
+        if copies:
+            _say_how_to_copy(settings, log.settings, copies)
+    if not changes and not copies:
         say("nothing to change")
 
 
+def _say_how_to_copy(settings: Settings, kafka: KafkaSettings, reassigned: bytes) -> None:
+    preflight.check_directory(settings.data_dir)
+    path = settings.data_dir / "reassignment.json"
+    path.write_bytes(reassigned)
+    file, client = quote(str(path)), " --command-config FILE" if kafka.client else ""
+    command = f"{TOOL} --bootstrap-server {kafka.bootstrap} --reassignment-json-file {file}{client}"
+    say(
+        f"Topics have fewer than {kafka.replication} copies. Kafka's own tool makes more, while "
+        f"flows run:\n\n  {command} --execute\n  {command} --verify\n\n"
+        f"When the second one says that all is complete, run `{APPLY}` once more."
+    )
+
+
 @contextmanager
-def _opened() -> Iterator[KafkaLog]:
-    settings = load()
+def _opened(settings: Settings) -> Iterator[KafkaLog]:
     for warning in warnings_of(settings):
         complain(warning)
     if not isinstance(settings.log, KafkaSettings):

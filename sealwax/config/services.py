@@ -37,7 +37,7 @@ SERVICES = (
         "SEALWAX_KAFKA_REPLICATION",
         kinds.whole(1, 32, optional=True),
         "",
-        "Copies of topics that are made from now on.",
+        "Copies that each topic has at least; a start refuses fewer.",
         computed="the cluster's `default.replication.factor`",
     ),
     Setting(

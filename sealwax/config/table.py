@@ -6,6 +6,7 @@ The variables that are read, the flags of `sealwax up` and docs/settings.md come
 from sealwax.config import kinds
 from sealwax.config.services import SERVICES
 from sealwax.config.setting import Setting
+from sealwax.policy.topic_layout import MOST_PARTITIONS
 
 SETTINGS = (
     Setting(
@@ -274,7 +275,7 @@ SETTINGS = (
     ),
     Setting(
         "SEALWAX_PARTITIONS",
-        kinds.whole(1, 500, optional=True),
+        kinds.whole(1, MOST_PARTITIONS, optional=True),
         "",
         "Partitions of each topic; counts when the topics are made, at the first start.",
         computed="4, and 12 on Kafka",

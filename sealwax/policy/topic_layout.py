@@ -3,6 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+# A mark names both ready topics' partitions. With these many it fits into the metadata of a
+# committed offset (4,000 bytes), as long as none of them has seen more than 10^12 records.
+MOST_PARTITIONS = 256
+_COPIES_TO_SPARE = 3
+# 7 days: for how long a process may be away and still learn from a compacted topic that a key is
+# gone (R9).
+_DELETIONS_KEPT_MS = str(7 * 86_400_000)
+# More than what is wanted is right too.
+_AT_LEAST = ("max.message.bytes", "min.insync.replicas", "delete.retention.ms")
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -20,11 +30,15 @@ class Wanted:
     max_record_bytes: int
     replication: int | None = None
 
-    def config(self) -> dict[str, str]:
+    def config(self, copies: int) -> dict[str, str]:
         """The topic's properties that count, as Kafka names and writes them.
 
         What is read is deleted by its readers' positions, never by age or size.
+
+        Args:
+            copies: How many the topic has, or 1 where the cluster chooses it.
         """
+        compacted = {"delete.retention.ms": _DELETIONS_KEPT_MS} if self.compacted else {}
         return {
             "cleanup.policy": "compact" if self.compacted else "delete",
             "retention.ms": "-1",
@@ -32,7 +46,19 @@ class Wanted:
             "message.timestamp.type": "LogAppendTime",
             # Keys, headers and framing come on top of a value.
             "max.message.bytes": str(self.max_record_bytes + (1 << 16)),
+            # A copy that lacks what was acknowledged never takes the others' place.
+            "unclean.leader.election.enable": "false",
+            **compacted,
+            **durability(copies),
         }
+
+
+def durability(copies: int) -> dict[str, str]:
+    """What a topic of so many copies has to be besides: an append is acknowledged by two.
+
+    With fewer than three a broker that is away would stop all appends.
+    """
+    return {"min.insync.replicas": "2"} if copies >= _COPIES_TO_SPARE else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +96,7 @@ class Difference:
 def differences(wanted: Wanted, found: Found) -> list[Difference]:
     """What about a topic is not as it has to be.
 
-    A topic may take larger records than it has to, and may have more copies.
+    A topic may take larger records than it has to, have more copies, and keep deletions for longer.
     """
     out = []
     if found.partitions != wanted.partitions:
@@ -82,9 +108,9 @@ def differences(wanted: Wanted, found: Found) -> list[Difference]:
         out.append(
             Difference("replication", str(found.replication), str(wanted.replication), mends=False)
         )
-    for key, value in wanted.config().items():
+    for key, value in wanted.config(found.replication).items():
         is_found = found.config.get(key, "")
-        if is_found != value and not (key == "max.message.bytes" and _at_least(is_found, value)):
+        if is_found != value and not (key in _AT_LEAST and _at_least(is_found, value)):
             out.append(Difference(key, is_found, value))
     return out
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from connectors.log.port import Committed, Entry, Log, Record, TopicPartition
+from connectors.log.port import MOST_METADATA_BYTES, Committed, Entry, Log, Record, TopicPartition
 from tests.support.log_reading import COMPACTED, TOPIC, TP, everything, fill, read_until
 from tests.support.waiting import wait_until
 
@@ -36,11 +36,12 @@ def test_positions_of_one_commit_are_stored_together(log, open_again):
 
 
 def test_too_long_metadata_is_refused_and_nothing_is_committed(log):
+    longest, other = "x" * MOST_METADATA_BYTES, TopicPartition(TOPIC, 2)
     with pytest.raises(ValueError):
-        log.commit(
-            "render", {TP: Committed(1), TopicPartition(TOPIC, 2): Committed(1, "x" * 3_001)}
-        )
+        log.commit("render", {TP: Committed(1), other: Committed(1, longest + "x")})
     assert log.committed("render", TP) is None
+    log.commit("render", {other: Committed(1, longest)})
+    assert log.committed("render", other) == Committed(1, longest)
 
 
 def test_groups_do_not_touch_each_other(log):

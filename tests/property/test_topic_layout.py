@@ -5,11 +5,11 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwax.policy.topic_layout import Difference, Found, Wanted, differences
+from sealwax.policy.topic_layout import MOST_PARTITIONS, Difference, Found, Wanted, differences
 
 wishes = st.builds(
     Wanted,
-    partitions=st.integers(1, 500),
+    partitions=st.integers(1, MOST_PARTITIONS),
     compacted=st.booleans(),
     max_record_bytes=st.integers(1 << 16, 1 << 26),
     replication=st.none() | st.integers(1, 5),
@@ -17,7 +17,8 @@ wishes = st.builds(
 
 
 def as_wanted(wanted: Wanted) -> Found:
-    return Found(wanted.partitions, wanted.replication or 1, wanted.config())
+    copies = wanted.replication or 1
+    return Found(wanted.partitions, copies, wanted.config(copies))
 
 
 @given(
@@ -30,29 +31,42 @@ def test_a_topic_as_wanted_has_no_difference_whatever_else_is_set(wanted, others
 
 @given(wanted=wishes, data=st.data())
 def test_each_property_that_counts_is_named_with_what_it_is_and_has_to_be(wanted, data):
-    key = data.draw(st.sampled_from(sorted(wanted.config())))
+    config = as_wanted(wanted).config
+    key = data.draw(st.sampled_from(sorted(config)))
     text = data.draw(st.text(max_size=12).filter(lambda text: not text.isdigit()))
-    found = replace(as_wanted(wanted), config={**wanted.config(), key: text})
-    if text == wanted.config()[key]:
+    found = replace(as_wanted(wanted), config={**config, key: text})
+    if text == config[key]:
         return
-    assert differences(wanted, found) == [Difference(key, text, wanted.config()[key])]
+    assert differences(wanted, found) == [Difference(key, text, config[key])]
 
 
-@given(wanted=wishes, more=st.integers(0, 1 << 30), less=st.integers(1, 1 << 16))
-def test_a_topic_may_take_larger_records_and_no_smaller_ones(wanted, more, less):
-    least = int(wanted.config()["max.message.bytes"])
+@given(wanted=wishes, more=st.integers(0, 1 << 30), data=st.data())
+def test_a_topic_may_take_larger_records_and_be_safer_but_not_less(wanted, more, data):
+    config = as_wanted(wanted).config
+    bounds = ("max.message.bytes", "min.insync.replicas", "delete.retention.ms")
+    key = data.draw(st.sampled_from([name for name in bounds if name in config]))
+    least = int(config[key])
+    less = data.draw(st.integers(0, least - 1))
 
-    def with_size(size: int) -> list[Difference]:
-        config = {**wanted.config(), "max.message.bytes": str(size)}
-        return differences(wanted, replace(as_wanted(wanted), config=config))
+    def with_number(number: int) -> list[Difference]:
+        found = replace(as_wanted(wanted), config={**config, key: str(number)})
+        return differences(wanted, found)
 
-    assert with_size(least + more) == []
-    assert [one.what for one in with_size(least - less)] == ["max.message.bytes"]
+    assert with_number(least + more) == []
+    assert [one.what for one in with_number(less)] == [key]
 
 
-@given(wanted=wishes, partitions=st.integers(1, 500), copies=st.integers(1, 5))
+@given(wanted=wishes, copies=st.integers(1, 5))
+def test_two_copies_acknowledge_an_append_where_there_are_three(wanted, copies):
+    config = wanted.config(copies)
+    assert config.get("min.insync.replicas") == ("2" if copies >= 3 else None)
+    assert config["unclean.leader.election.enable"] == "false"
+    assert ("delete.retention.ms" in config) == wanted.compacted
+
+
+@given(wanted=wishes, partitions=st.integers(1, MOST_PARTITIONS), copies=st.integers(1, 5))
 def test_partitions_can_be_added_and_copies_only_by_hand(wanted, partitions, copies):
-    found = differences(wanted, Found(partitions, copies, wanted.config()))
+    found = differences(wanted, Found(partitions, copies, wanted.config(copies)))
     by_what = {one.what: one for one in found}
     assert ("partitions" in by_what) == (partitions != wanted.partitions)
     if "partitions" in by_what:

@@ -3,13 +3,18 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 
-from connectors.log.port import Committed, Entry, Record, TopicPartition
+from connectors.log.port import (
+    MOST_METADATA_BYTES,
+    Committed,
+    Entry,
+    Record,
+    TopicPartition,
+)
 from sealwax.errors import StorageFullError
 from sealwax.model.topics import TopicSpec
 from tests.simulation.clock import VirtualClock
 
 GroupPosition = tuple[str, TopicPartition]
-_MAX_METADATA = 3_000
 
 
 class Disk:
@@ -62,7 +67,9 @@ class Disk:
         """Stores positions in one transaction. Raises StorageFullError and ValueError."""
         if self.full:
             raise StorageFullError("the simulated disk is full")
-        if any(len(position.metadata) > _MAX_METADATA for position in positions.values()):
+        if any(
+            len(position.metadata.encode()) > MOST_METADATA_BYTES for position in positions.values()
+        ):
             raise ValueError("metadata is too long")
         replaced = {}
         for tp, position in positions.items():

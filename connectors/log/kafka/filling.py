@@ -93,5 +93,7 @@ def make_to_fill(log: KafkaLog, names: Sequence[str], partitions: int) -> None:
 
 def end_filling(log: KafkaLog) -> None:
     """Has all topics as they have to be; what is in them keeps its stamps."""
-    for name, wanted in log.topics.wanted(ALL_OF_KAFKA).items():
-        log.topics.configure(name, {**wanted.config(), **_KAFKAS_OWN})
+    wanted = log.topics.wanted(ALL_OF_KAFKA)
+    for name, found in log.topics.describe(list(wanted)).items():
+        config = wanted[name].config(found.replication)
+        log.topics.configure(name, {**config, **_KAFKAS_OWN})

@@ -18,11 +18,10 @@ from confluent_kafka.admin import AdminClient
 
 from connectors.log.kafka.asking import Asking, passes
 from connectors.log.kafka.settings import KafkaSettings
-from connectors.log.port import Committed, TopicPartition
+from connectors.log.port import MOST_METADATA_BYTES, Committed, TopicPartition
 from sealwax import clock
 from sealwax.errors import LogAwayError
 
-_MOST_METADATA = 3_000  # a broker takes 4,096 bytes by default
 _AGAIN_AFTER_S = 0.1
 _TRY_S = 5.0
 MEMBERS = "-members"
@@ -60,8 +59,8 @@ class Groups:
             ValueError: Metadata is too long; nothing is committed.
             LogAwayError: The group's coordinator did not take it.
         """
-        if any(len(at.metadata.encode()) > 4_096 or len(at.metadata) > _MOST_METADATA for at in positions.values()):  # fmt: skip # noqa: E501, PLR2004
-            raise ValueError(f"metadata is longer than {_MOST_METADATA} characters")
+        if any(len(at.metadata.encode()) > MOST_METADATA_BYTES for at in positions.values()):
+            raise ValueError(f"metadata is longer than {MOST_METADATA_BYTES} bytes")
         places = [
             Place(self._namespace + tp.topic, tp.partition, at.offset, at.metadata)
             for tp, at in positions.items()

@@ -38,6 +38,11 @@ class Unreachable:
     reason: str
     mend: str = ""
 
+    def said_of(self, settings: KafkaSettings) -> str:
+        """The sentence for who started the process."""
+        mend = f"; look at {self.mend}" if self.mend else ""
+        return f"Kafka at {settings.bootstrap} cannot be reached: {self.reason}{mend}"
+
 
 def refused(settings: KafkaSettings, error: KafkaException) -> ConfigurationError:
     """Properties that the client library does not take. Shows names of them, and no value."""

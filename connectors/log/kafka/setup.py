@@ -1,17 +1,24 @@
 """The topics of an installation: made at a start, compared then, mended by `topics apply` (R5)."""
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from connectors.log.kafka.log import KafkaLog
+from connectors.log.kafka.reaching import reach
+from connectors.log.kafka.replicas import TOOL
 from connectors.log.kafka.settings import KafkaSettings
 from connectors.log.port import Committed, Log, TopicPartition
 from connectors.log.settle import BEGUN, decode_stand, encode_stand
-from sealwax.errors import ConfigurationError, UnreadableRecordError
+from sealwax import clock
+from sealwax.errors import ConfigurationError, LogAwayError, UnreadableRecordError
 from sealwax.model.topics import ALL, ALL_OF_KAFKA, OWNERSHIP
-from sealwax.policy.topic_layout import Difference, differences
+from sealwax.policy.topic_layout import MOST_PARTITIONS, Difference, differences
 
 APPLY = "sealwax topics apply"
+_REPLICATION = "replication"
+_HEARD_S = 2.0
+_LOOK_EVERY_S = 0.1
 
 
 def set_up(settings: KafkaSettings, log: Log) -> None:
@@ -19,18 +26,49 @@ def set_up(settings: KafkaSettings, log: Log) -> None:
 
     Raises:
         ConfigurationError: A topic is not as it has to be; names it, and the command that mends it.
+            Or Kafka cannot be reached as it is set.
         LogAwayError: Kafka does not answer.
     """
+    missing = reach(settings, settings.timeout)
+    if missing is not None:
+        raise (ConfigurationError if missing.mend else LogAwayError)(missing.said_of(settings))
+    if isinstance(log, KafkaLog):
+        _refuse_too_many(log)
     log.create_topics(ALL_OF_KAFKA)
     if isinstance(log, KafkaLog):
-        wrong = found_differences(log)
+        wrong = _lasting_differences(log)
         if wrong:
             topic, found = next(iter(wrong.items()))
             more = f", and {len(wrong) - 1} more topics differ" if len(wrong) > 1 else ""
             raise ConfigurationError(
                 f"topic {settings.namespace}{topic} has {found[0].what} {found[0].found!r} and "
-                f"needs {found[0].wanted!r}{more}: run `{APPLY}`"
+                f"needs {found[0].wanted!r}{more}: {how_to_mend(wrong)}"
             )
+
+
+def _lasting_differences(log: KafkaLog) -> dict[str, list[Difference]]:
+    """Differences that are not of a moment: some brokers hear of new properties after others."""
+    deadline, pause = clock.monotonic() + _HEARD_S, threading.Event()
+    while (wrong := found_differences(log)) and clock.monotonic() < deadline:
+        pause.wait(_LOOK_EVERY_S)
+    return wrong
+
+
+def how_to_mend(wrong: Mapping[str, Sequence[Difference]]) -> str:
+    """What to do where topics differ: the commands."""
+    few = any(one.what == _REPLICATION for found in wrong.values() for one in found)
+    return f"run `{APPLY}`{f', and {TOOL} as it then says' if few else ''}"
+
+
+def _refuse_too_many(log: KafkaLog) -> None:
+    """Raises ConfigurationError where marks would not fit, so that nothing was ever committed."""
+    there = log.topics.look_up([spec.name for spec in ALL_OF_KAFKA])
+    number = max((topic.partitions for topic in there.values()), default=0)
+    if number > MOST_PARTITIONS:
+        raise ConfigurationError(
+            f"the topics have {number} partitions and may have {MOST_PARTITIONS}: begin with new "
+            "ones, by another SEALWAX_KAFKA_NAMESPACE"
+        )
 
 
 def found_differences(log: KafkaLog) -> dict[str, list[Difference]]:
@@ -52,6 +90,7 @@ def found_differences(log: KafkaLog) -> dict[str, list[Difference]]:
 def apply(log: KafkaLog, partitions: int | None = None) -> Iterator[str]:
     """Makes missing topics and mends the others; yields a sentence for each change.
 
+    The number of copies stays: `replicas.reassignment` says how it is changed.
     Flows may run meanwhile. They take new partition numbers over when the topic of their ownership
     has them: it grows last, when it is known where they begin. May be interrupted and repeated.
 
@@ -112,17 +151,12 @@ def _mend(log: KafkaLog, name: str, found: list[Difference]) -> Iterator[str]:
     properties: Mapping[str, str] = {
         difference.what: difference.wanted
         for difference in found
-        if difference.what not in ("partitions", "replication")
+        if difference.what not in ("partitions", _REPLICATION)
     }
     if properties:
         log.topics.configure(name, properties)
     for difference in found:
         if difference.what == "partitions":
             log.topics.grow(name, int(difference.wanted))
-        if difference.what == "replication":
-            yield (
-                f"{name}: has {difference.found} copies and not {difference.wanted}: move its "
-                "replicas by kafka-reassign-partitions.sh"
-            )
-        else:
+        if difference.what != _REPLICATION:
             yield f"{name}: {difference.what} {difference.found!r} -> {difference.wanted!r}"

@@ -20,7 +20,7 @@ from connectors.log.kafka.asking import Asking
 from connectors.log.kafka.settings import KafkaSettings
 from sealwax import clock
 from sealwax.model.topics import TopicSpec
-from sealwax.policy.topic_layout import Found, Wanted
+from sealwax.policy.topic_layout import Found, Wanted, durability
 
 _EXISTS = KafkaError.TOPIC_ALREADY_EXISTS
 _HAS_THEM = KafkaError.INVALID_PARTITIONS
@@ -88,7 +88,7 @@ class Topics:
                 self._settings.namespace + name,
                 number or want.partitions,
                 -1 if want.replication is None else want.replication,
-                config={**want.config(), **config},
+                config={**want.config(want.replication or 1), **config},
             )
             for name, want in missing.items()
         ]
@@ -96,7 +96,15 @@ class Topics:
             lambda admin, seconds: admin.create_topics(requests, request_timeout=seconds), _EXISTS
         )
         self._wait_for(list(missing))
+        self._make_durable(list(missing))
         return list(missing)
+
+    def _make_durable(self, made: Sequence[str]) -> None:
+        """Sets what depends on the number of copies, where it is the cluster that chose it."""
+        if self._settings.replication is None:
+            for name, found in self.describe(made).items():
+                if config := durability(found.replication):
+                    self.configure(name, config)
 
     def find(self, name: str) -> Topic:
         """A topic, as it was when it was first asked for. Raises KeyError for an unknown one."""
@@ -138,6 +146,21 @@ class Topics:
                 config={key: entry.value or "" for key, entry in config.items()},
             )
         return found
+
+    def replicas(self, names: Sequence[str]) -> dict[tuple[str, int], list[int]]:
+        """By topic and partition number the ids of the brokers that keep a copy."""
+        return {
+            (name, part.id): [broker.id for broker in part.replicas]
+            for name, described in self._described(names).items()
+            for part in described.partitions
+        }
+
+    def racks(self) -> dict[int, str]:
+        """The brokers by id, each with its rack; empty where it has none."""
+        answer = self._asking.ask(
+            lambda admin, seconds: {"": admin.describe_cluster(request_timeout=seconds)}
+        )
+        return {broker.id: broker.rack or "" for broker in answer[""].nodes}
 
     def grow(self, name: str, partitions: int) -> None:
         """Gives a topic more partitions."""

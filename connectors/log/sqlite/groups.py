@@ -7,12 +7,11 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
-from connectors.log.port import Committed, TopicPartition
+from connectors.log.port import MOST_METADATA_BYTES, Committed, TopicPartition
 from connectors.log.sqlite.files import storage_error, sync
 from sealwax.errors import LogClosedError
 from sealwax.store.file_lock import FileLock
 
-_MAX_METADATA = 3_000  # characters; Kafka allows 4,096 bytes
 _CREATE = """
 CREATE TABLE IF NOT EXISTS position(
   consumers TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
@@ -56,13 +55,13 @@ class Groups:
         """Stores all positions in one transaction.
 
         Raises:
-            ValueError: Metadata over 3,000 characters.
+            ValueError: Metadata is too long.
             StorageFullError: No room.
             TimeoutError: Another process held the file for too long; nothing is stored.
         """
         for position in positions.values():
-            if len(position.metadata) > _MAX_METADATA:
-                raise ValueError(f"metadata of {len(position.metadata)} characters")
+            if len(position.metadata.encode()) > MOST_METADATA_BYTES:
+                raise ValueError(f"metadata is longer than {MOST_METADATA_BYTES} bytes")
         rows = [(group, *tp, *position) for tp, position in positions.items()]
         with self._lock:
             self._check()

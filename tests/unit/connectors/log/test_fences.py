@@ -9,17 +9,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from connectors.log import LogSettings, open_log
+from connectors.log import LogSettings, open_log, specs
 from connectors.log.fences import Fences, Owner, Writer, admitted, fence_entry, writer_of
 from connectors.log.flow_spec import FlowSpec
 from connectors.log.outcomes import OutcomeWriter
-from connectors.log.port import Committed, Entry, Log, Record, TopicPartition
+from connectors.log.port import MOST_METADATA_BYTES, Committed, Entry, Log, Record, TopicPartition
 from connectors.log.settle import Stand, decode_mark, decode_stand, encode_stand, source_header
 from connectors.log.settling import Settling
 from connectors.log.source import LogSource
 from sealwax.errors import UnreadableRecordError
 from sealwax.model import topics
 from sealwax.model.delivery import Position
+from sealwax.policy.topic_layout import MOST_PARTITIONS
 from tests.support.lifecycle import Running
 from tests.support.waiting import wait_until
 
@@ -84,6 +85,26 @@ def test_a_stand_comes_back_as_it_was_committed(ends, writer, lives, fences):
     stand = Stand(ends, writer, lives, fences)
     assert decode_stand(encode_stand(stand)) == stand
     assert decode_mark(encode_stand(stand)) == ends
+
+
+class Largest:
+    """A log of as many partitions as there may be."""
+
+    @staticmethod
+    def partitions(_topic: str) -> int:
+        return MOST_PARTITIONS
+
+
+@pytest.mark.parametrize("spec", [specs.render(Largest), specs.dispatch()], ids=lambda s: s.name)  # type: ignore[arg-type] # it is asked for nothing else
+def test_the_largest_stand_fits_into_the_metadata_of_an_offset(spec):
+    number = MOST_PARTITIONS - 1
+    ends = tuple(2**40 - 1 - n for n, _ in enumerate(spec.outputs(number)))
+    # Every owner of render puts a fence into a ready partition, and others trust no requests.
+    fences = [Writer("render", n, 2**20 + n) for n in range(MOST_PARTITIONS)]
+    stand = Stand(ends, 2**20, b"8 bytes.", tuple(fences) if spec.name == "dispatch" else ())
+    text = encode_stand(stand)
+    assert decode_stand(text) == stand
+    assert len(text.encode()) <= MOST_METADATA_BYTES
 
 
 @given(st.text(max_size=60))

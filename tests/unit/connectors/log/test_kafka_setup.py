@@ -15,6 +15,7 @@ from connectors.log.settle import BEGUN, decode_stand, encode_mark
 from connectors.log.settling import Settling
 from sealwax.errors import ConfigurationError
 from sealwax.model import topics
+from sealwax.policy.topic_layout import MOST_PARTITIONS
 from tests.support.kafka import Cluster, namespace
 from tests.support.waiting import wait_until
 
@@ -49,6 +50,8 @@ DIFFERENCES = [
     (topics.CONTROL, "cleanup.policy", "delete"),
     (topics.RETRY[0], "message.timestamp.type", "CreateTime"),
     (topics.DEAD, "max.message.bytes", "1000000"),
+    (topics.EVENTS, "unclean.leader.election.enable", "true"),
+    (topics.CONTROL, "delete.retention.ms", "86400000"),
 ]
 
 
@@ -109,6 +112,13 @@ def test_a_topic_that_a_newer_version_adds_has_as_many_partitions_as_the_others(
     set_up(newer.settings, newer)
     assert newer.partitions(topics.BODY) == PARTITIONS
     newer.close()
+
+
+def test_topics_with_more_partitions_than_a_mark_can_name_are_refused(settings, log):
+    log.topics.create([topics.TopicSpec(READY)], MOST_PARTITIONS + 1)
+    with pytest.raises(ConfigurationError, match="have 257 partitions and may have 256"):
+        set_up(settings, log)
+    assert set(described(log)) == {READY}
 
 
 def test_two_starts_at_once_make_the_topics_once(settings):
