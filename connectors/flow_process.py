@@ -209,7 +209,7 @@ class FlowProcess:
 
     def sure(self) -> bool:
         """Waits until it is sure of its partitions, or is asked to stop; whether it is sure."""
-        while clock.monotonic() >= self.valid_until():
+        while clock.since_boot() >= self.valid_until():
             if self._asked.wait(_LOOK_EVERY_S):
                 return False
         return True
@@ -219,7 +219,7 @@ class FlowProcess:
         return self._quiet.lasts(seconds)
 
     def valid_until(self) -> float:
-        """Until when the partitions that its records come from are owned, on the monotonic clock.
+        """Until when the partitions that its records come from are owned, on the clock since_boot.
 
         In a cluster those are its own and those of all the others.
         """

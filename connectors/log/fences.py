@@ -41,7 +41,7 @@ class Owner(NamedTuple):
     Attributes:
         writers: By number, who it is to the readers of its outcomes, where another one that owned
             the number may still append; those of its cluster, too.
-        valid_until: Until when it is certain that it owns its numbers, on the monotonic clock.
+        valid_until: Until when it is certain that it owns its numbers, on sealwax.clock.since_boot.
         rise: Makes it another one of its numbers, with incarnations above these; `writers` says so.
     """
 

@@ -339,7 +339,7 @@ class Settling:
             logger.exception("commit failed, tried again")
 
     def _is_owner(self) -> bool:
-        return clock.monotonic() < self._valid_until()
+        return clock.since_boot() < self._valid_until()
 
     def _mark(self) -> None:
         ends = self._read_ends()

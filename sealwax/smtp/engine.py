@@ -76,8 +76,7 @@ class SmtpEngine:
         on_hanging: Called in the engine's thread, at most once a job, for an attempt without a
             result after `settings.lease_after`, and at the end of a drain for what is past its
             final dot; with the wall clock time in milliseconds until which a reply is waited for.
-        may_send: Asked before an attempt, before each MAIL and before each final dot, in the engine's
-            thread.
+        may_send: Asked in the engine's thread, before an attempt, each MAIL and each final dot.
         random: Chooses among equal MX hosts.
     """
 

@@ -143,6 +143,8 @@ class Membership(Ownership):
         A process of a cluster waits while it has more than its share of them: the others are not
         there yet, and its numbers would change as soon as they come.
         """
+        # A life of the same instance before this one is not waited for: it held the locks of the
+        # data directory until it ended, and a copy of the directory has another name.
         if self._member.processes > 1:
             self._most = ceil(len(wanted) / self._member.processes)
         pause = threading.Event()
@@ -221,7 +223,7 @@ class Membership(Ownership):
             )
 
     def _is_sure(self) -> bool:
-        return clock.monotonic() < self._valid_until
+        return clock.since_boot() < self._valid_until
 
     def _has_some(self) -> bool:
         if self._member.alone:
@@ -261,7 +263,7 @@ class Membership(Ownership):
             if clock.monotonic() - proven_at >= _PROVE_EVERY_S:
                 proven_at = clock.monotonic()
                 try:
-                    self._prove(proven_at)
+                    self._prove(clock.since_boot())
                 except LogAwayError as error:
                     logger.warning("ownership is not known", error=str(error))
 

@@ -17,6 +17,7 @@ from connectors.log.port import Committed, Entry, Log, Record, TopicPartition
 from connectors.log.settle import Stand, decode_mark, decode_stand, encode_stand, source_header
 from connectors.log.settling import Settling
 from connectors.log.source import LogSource
+from sealwax import clock
 from sealwax.errors import UnreadableRecordError
 from sealwax.model import topics
 from sealwax.model.delivery import Position
@@ -179,6 +180,21 @@ def test_a_former_owner_that_wakes_commits_nothing_more(log):
     third = Settling(log, SPEC, [0], owner=Owner(own(3)))
     assert handed_out(third) == [2, 3]
     third.close()
+
+
+def test_a_machine_that_was_suspended_commits_nothing_more(log, monkeypatch):
+    log.append_wait(READY, [Entry(0, b"k", b"v")] * 2)
+    valid_until = clock.since_boot() + 60
+    settling = Settling(log, SPEC, [0], owner=Owner(own(1), lambda: valid_until), timer=False)
+    assert handed_out(settling) == [0, 1]
+    settling.commit_round()
+    before = log.committed("dispatch", SOURCE)
+    settling.settler(SOURCE).settle((0, 1))
+    # Only this clock has gone on meanwhile.
+    monkeypatch.setattr(clock, "since_boot", lambda: valid_until + 1)
+    settling.commit_round()
+    settling.close()
+    assert log.committed("dispatch", SOURCE) == before
 
 
 class Rising:
