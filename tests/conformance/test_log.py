@@ -157,17 +157,6 @@ def test_readers_of_one_partition_do_not_disturb_each_other(log):
     assert len(read_until(two, 1)) == 1
 
 
-def test_a_partition_that_was_read_further_on_before_is_read_from_the_new_offset(log):
-    offsets = fill(log, 4_000)
-    for _ in range(10):
-        further = log.reader(TP, offsets[1_000])
-        read_until(further, 1, 30)
-        further.close()  # while more of it is being fetched
-        again = log.reader(TP, offsets[0])
-        assert [record.offset for record in read_until(again, 3_000, 30)] == offsets[:3_000]
-        again.close()
-
-
 # ---- scan and offsets
 
 
