@@ -104,6 +104,7 @@ class FlowProcess:
                 or any(busy() for busy in self._in_flight)
             )
         )
+        self._own: Callable[[Mapping[int, int]], None] = lambda _above: None
         self._ready = False
         self._begun = False
         self._stops = Stops(self._on_stop)
@@ -168,7 +169,8 @@ class FlowProcess:
         self._ownership = membership
         # As many as its topic has, whatever the setting says: it grows last of all.
         self.numbers = tuple(membership.acquire(range(self.log.partitions(topics.OWNERSHIP))))
-        self.peers.own(membership.writers())
+        self._own = lambda above: self.peers.own(membership.writers(above))
+        self._own({})
         logger.info("owns", partitions=self.numbers)
 
     def _start_anew(self) -> None:
@@ -191,7 +193,7 @@ class FlowProcess:
     @property
     def owner(self) -> Owner:
         """Who this process is to readers of what it appends, and until when."""
-        return Owner(self.peers.writers, self._ownership.valid_until)
+        return Owner(self.peers.writers, self._ownership.valid_until, self._own)
 
     def patience(self) -> timedelta | None:
         """How long a drain may take at most, where others wait for it."""
@@ -207,7 +209,7 @@ class FlowProcess:
 
     def sure(self) -> bool:
         """Waits until it is sure of its partitions, or is asked to stop; whether it is sure."""
-        while clock.monotonic() >= self.valid_until():
+        while clock.since_boot() >= self.valid_until():
             if self._asked.wait(_LOOK_EVERY_S):
                 return False
         return True
@@ -217,7 +219,7 @@ class FlowProcess:
         return self._quiet.lasts(seconds)
 
     def valid_until(self) -> float:
-        """Until when the partitions that its records come from are owned, on the monotonic clock.
+        """Until when the partitions that its records come from are owned, on the clock since_boot.
 
         In a cluster those are its own and those of all the others.
         """

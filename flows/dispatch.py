@@ -96,7 +96,7 @@ def flow() -> Dataflow:
         settings.smtp,
         on_result=bridge.on_result,
         on_hanging=bridge.on_hanging,
-        may_send=lambda: clock.monotonic() < process.valid_until(),
+        may_send=lambda: clock.since_boot() < process.valid_until(),
     )
     lanes = LanePorts(
         limits=lambda _site: settings.lane,

@@ -1,8 +1,8 @@
 """The only reader of the clock. Everything below an entry point takes `now` as an argument.
 
 Tests move the clock without sleeping: where `SEALWAX_TEST_CLOCK_FILE` names a file, the number of
-seconds in it is added to both clocks of every process that has it in its environment. The file is
-read again at most every 50 ms. Both move together, so this is time that passes and no step of the
+seconds in it is added to all clocks of every process that has it in its environment. The file is
+read again at most every 50 ms. They move together, so this is time that passes and no step of the
 wall clock: for those there is tests/support/wall_clock.py.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 TEST_CLOCK_FILE = "SEALWAX_TEST_CLOCK_FILE"
 _REREAD_AFTER_S = 0.05
 _ONE_MOMENT_S = 0.05
+_SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux has it
 
 
 class _MovedClock:
@@ -53,6 +54,14 @@ def now() -> datetime:
 def monotonic() -> float:
     """Seconds on a clock that no one sets; for limits and timeouts."""
     return time.monotonic() + _MOVED.seconds()
+
+
+def since_boot() -> float:
+    """Seconds on a clock that also runs while the machine is suspended; for ownership.
+
+    Others take over meanwhile. A virtual machine that its host stops sees no clock go on.
+    """
+    return time.clock_gettime(_SINCE_BOOT) + _MOVED.seconds()
 
 
 def both() -> tuple[int, float]:

@@ -31,17 +31,23 @@ class Writer(NamedTuple):
         return name, f"{self.flow}/{self.number}/{self.incarnation}".encode()
 
 
+def _cannot_rise(above: Mapping[int, int]) -> None:
+    raise ValueError(f"an owner below the incarnations {above} that were before it")
+
+
 class Owner(NamedTuple):
     """A process that owns partition numbers.
 
     Attributes:
         writers: By number, who it is to the readers of its outcomes, where another one that owned
             the number may still append; those of its cluster, too.
-        valid_until: Until when it is certain that it owns its numbers, on the monotonic clock.
+        valid_until: Until when it is certain that it owns its numbers, on sealwax.clock.since_boot.
+        rise: Makes it another one of its numbers, with incarnations above these; `writers` says so.
     """
 
     writers: Mapping[int, Writer] = MappingProxyType({})
     valid_until: Callable[[], float] = lambda: inf
+    rise: Callable[[Mapping[int, int]], None] = _cannot_rise
 
 
 def fence_entry(partition: int, writer: Writer) -> Entry:
@@ -60,6 +66,11 @@ def writer_of(raw: bytes) -> Writer | None:
 def may_be_fence(record: Record) -> bool:
     """Whether a record has neither key nor value, as no record has that waits for its time."""
     return not record.value and record.key is None
+
+
+def fence_of(record: Record) -> Writer | None:
+    """Whose fence a record is; None for other records."""
+    return _named(record, FENCE) if may_be_fence(record) else None
 
 
 class Fences:
@@ -83,7 +94,7 @@ class Fences:
         if not self._trusted:
             return True
         if may_be_fence(record):
-            fence = _named(record, FENCE)
+            fence = fence_of(record)
             if fence is not None:
                 with self._lock:
                     self._passed.append((record.offset, fence))

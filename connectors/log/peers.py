@@ -65,7 +65,7 @@ class Ask(NamedTuple):
 
     Attributes:
         process: Its index.
-        asked_at: When, on its monotonic clock, in seconds.
+        asked_at: When, on its clock since_boot, in seconds.
         holder: Names it in leases.
         writers: By the partition numbers that it owns, who it is to readers of outcomes.
         draining: It stops, so all have to: Bytewax ends no dataflow before it has ended for all.
@@ -113,7 +113,7 @@ class Peers:
 
         Args:
             here: This process's place.
-            valid_until: Until when it owns its own partitions, on the monotonic clock.
+            valid_until: Until when it owns its own partitions, on sealwax.clock.since_boot.
             draining: Whether it was asked to stop.
             on_draining: Called where another one stops; may be called again.
         """
@@ -166,7 +166,7 @@ class Peers:
         return self._homes.get(number, self.home)
 
     def valid_until(self) -> float:
-        """Until when all others own what they do, on this process's monotonic clock."""
+        """Until when all others own what they do, on this process's clock since_boot."""
         return min(self._valid.values(), default=inf)
 
     def take_mail(self) -> list[tuple[str, Ask | Answer]]:
@@ -177,7 +177,7 @@ class Peers:
         with suppress(IndexError):  # another worker may be quicker
             while self._answers:
                 mail.append(self._answers.popleft())
-        now = clock.monotonic()
+        now = clock.since_boot()
         if now - self._asked_at >= _ASK_EVERY_S:
             self._asked_at = now
             ask = Ask(self._here.index, now, self.holder, self._own, self._draining())
@@ -195,7 +195,7 @@ class Peers:
         self.writers.update(mail.writers)
         self._homes.update(dict.fromkeys(mail.writers, home))
         self.holders.add(mail.holder)
-        left_s = self._valid_until() - clock.monotonic()
+        left_s = self._valid_until() - clock.since_boot()
         self._answers.append((home, Answer(self._here.index, mail.asked_at, left_s)))
         if mail.draining:
             self._on_draining()

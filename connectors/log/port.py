@@ -224,7 +224,7 @@ class Ownership(Protocol):
         ...
 
     def valid_until(self) -> float:
-        """Until when ownership is certain, on sealwax.clock.monotonic; infinity while held."""
+        """Until when ownership is certain, on sealwax.clock.since_boot; infinity while held."""
         ...
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import structlog
 
-from connectors.log.fences import Fences, Owner, Writer, fence_entry
+from connectors.log.fences import Fences, Owner, Writer, fence_entry, fence_of
 from connectors.log.flow_spec import FlowSpec, read_back_group
 from connectors.log.lost import fitting, lives_of, why_stopped
 from connectors.log.port import Committed, Entry, Log, TopicPartition
@@ -72,6 +72,7 @@ class Settling:
         self.suspects = suspects
         self.writers = owner.writers
         self._valid_until = owner.valid_until
+        self._rise = owner.rise
         self.stopped: dict[TopicPartition, str] = {}
         self.sources = [TopicPartition(topic, n) for topic in sorted(spec.shares) for n in numbers]
         self.acks: deque[Position] = deque()  # source records whose outcomes are durable
@@ -83,8 +84,7 @@ class Settling:
         self._ended = threading.Event()
         self._marked_at = float("-inf")
         self._renewed_at = clock.monotonic()
-        self._append_fences()
-        self._read_back()
+        self._take_over()
         if suspects is not None:
             suspects.begin(
                 {tp: settler.watermark for tp, settler in self._settlers.items()},
@@ -189,6 +189,21 @@ class Settling:
             see="sealwax doctor",
         )  # fmt: skip
 
+    def _take_over(self) -> None:
+        """Fences and reads back, until no owner before had an incarnation that is not below ours.
+
+        They begin anew where the topic that they come from was made anew or cut; what is appended
+        under one that is below a fence counts for nobody.
+        """
+        while True:
+            self._append_fences()
+            self._read_back()
+            above = {n: at for n, at in self._earlier.items() if at >= self._incarnation(n)}
+            if not above:
+                return
+            logger.warning("incarnations began anew, taken above", flow=self.spec.name, above=above)
+            self._rise(above)
+
     def _append_fences(self) -> None:
         """Notes where they stand: a read-back ends at them, since what follows counts no more."""
         fences: defaultdict[str, list[Entry]] = defaultdict(list)
@@ -202,6 +217,7 @@ class Settling:
                 self._fences[TopicPartition(topic, entry.partition)].add(offset)
 
     def _read_back(self) -> None:
+        self._earlier: dict[int, int] = {}  # by number the newest incarnation of an owner before
         starts: defaultdict[TopicPartition, dict[int, Floor]] = defaultdict(dict)
         found: dict[TopicPartition, dict[int, set[tuple[str, int | None]]]] = {}
         outputs = {output for outputs in self._outputs.values() for output in outputs}
@@ -211,21 +227,24 @@ class Settling:
         for tp in self.sources:
             at = committed[tp]
             stand, lives = self._stand(tp, at, firsts), self._lives(tp)
+            if stand:
+                self._note(Writer(self.spec.name, tp.partition, stand.writer), *stand.fences)
             outputs_of = self._outputs[tp.partition]
             reason = why_stopped(tp, at, stand, lives, outputs_of, (firsts, now_ends))
             if reason:
                 self.stop(tp, reason)
             offset = at.offset if at else firsts[tp]
-            whole = tuple(firsts[output] for output in self._outputs[tp.partition])
-            ends = stand.ends if stand else whole
-            if offset < now_ends[tp] and not reason:
-                found[tp] = defaultdict(set)
-                for output, end in zip(self._outputs[tp.partition], ends, strict=True):
+            ends = stand.ends if stand else tuple(firsts[output] for output in outputs_of)
+            unsettled = offset < now_ends[tp] and not reason
+            if unsettled or (self.writers and not reason):  # where all is settled, for the fences
+                for output, end in zip(outputs_of, ends, strict=True):
                     floor = Floor(end, stand.writer if stand else 0)
                     floors = starts[output]
                     floors[tp.partition] = min(floor, floors.get(tp.partition, floor))
+            if unsettled:
+                found[tp] = defaultdict(set)
             else:
-                ends = tuple(now_ends[output] for output in self._outputs[tp.partition])
+                ends = tuple(now_ends[output] for output in outputs_of)
                 stand = stand and replace(stand, writer=self._incarnation(tp.partition))
             self._settlers[tp] = Settler(
                 tp, offset, ends, stand=stand, writer=self._incarnation(tp.partition), lives=lives,
@@ -243,6 +262,12 @@ class Settling:
         # are read again would hide them from the next start.
         for tp, done in self._done.items():
             self._settlers[tp].replaying = bool(done)
+
+    def _note(self, *owners: Writer) -> None:
+        """Takes in the incarnations of owners of our numbers before us, and of no others."""
+        for flow, number, incarnation in owners:
+            if flow == self.spec.name and number in self.writers:
+                self._earlier[number] = max(incarnation, self._earlier.get(number, 0))
 
     def _incarnation(self, number: int) -> int:
         return self.writers[number].incarnation if number in self.writers else 0
@@ -292,7 +317,11 @@ class Settling:
         count = 0
         for record in self.log.scan_all(ranges):
             count += 1
-            if not fences[TopicPartition(record.topic, record.partition)].admits(record):
+            output = TopicPartition(record.topic, record.partition)
+            if not fences[output].admits(record):
+                fence = fence_of(record)
+                if fence and record.offset not in self._fences[output]:
+                    self._note(fence)
                 continue
             parsed = source_of(record.headers)
             if parsed is None:
@@ -321,7 +350,7 @@ class Settling:
             logger.exception("commit failed, tried again")
 
     def _is_owner(self) -> bool:
-        return clock.monotonic() < self._valid_until()
+        return clock.since_boot() < self._valid_until()
 
     def _mark(self) -> None:
         ends = self._read_ends()

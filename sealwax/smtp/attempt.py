@@ -48,9 +48,16 @@ class Ended(NamedTuple):
 class Attempt:
     """One job on its way. A transaction is begun once, and again only where a session was stale."""
 
-    def __init__(self, job: Job, around: Surroundings, may_end: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        job: Job,
+        around: Surroundings,
+        may_begin: Callable[[], bool],
+        may_end: Callable[[], bool],
+    ) -> None:
         self._job = job
         self._around = around
+        self._may_begin = may_begin
         self._may_end = may_end
         self._start()
         self._tries_left = around.settings.addresses_per_attempt
@@ -161,7 +168,7 @@ class Attempt:
     async def _transact(self, session: Session, host: Host, connect_ms: int) -> Ended:
         reused, in_doubt = session.messages > 0, False
         try:
-            reply = await session.transact(self._job, self._may_end)
+            reply = await session.transact(self._job, self._may_begin, self._may_end)
         except SessionBrokenError as error:
             reply, in_doubt = error.reply, error.in_doubt
         peer, smtp_ms = session.peer, _ms_since(self._started_at)

@@ -76,7 +76,7 @@ class SmtpEngine:
         on_hanging: Called in the engine's thread, at most once a job, for an attempt without a
             result after `settings.lease_after`, and at the end of a drain for what is past its
             final dot; with the wall clock time in milliseconds until which a reply is waited for.
-        may_send: Asked before a transaction and before each final dot, in the engine's thread.
+        may_send: Asked in the engine's thread, before an attempt, each MAIL and each final dot.
         random: Chooses among equal MX hosts.
     """
 
@@ -265,7 +265,7 @@ class SmtpEngine:
 
         started_at_ms, started_at = clock.both()
         try:
-            return await Attempt(running.job, self._around, may_end).run()
+            return await Attempt(running.job, self._around, self._may_send, may_end).run()
         except NotAllowedError:
             return await self._made(running)
         except Exception:

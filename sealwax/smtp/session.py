@@ -50,7 +50,7 @@ class StaleSessionError(SealwaxError):
 
 
 class NotAllowedError(SealwaxError):
-    """The caller may no longer send; the message was not ended."""
+    """The caller may no longer send; the message was not begun, or not ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +112,14 @@ class Session:
         self._finished = True
         self._wire.abort()
 
-    async def transact(self, job: Job, may_end: Callable[[], bool]) -> Reply:
+    async def transact(
+        self, job: Job, may_begin: Callable[[], bool], may_end: Callable[[], bool]
+    ) -> Reply:
         """One mail transaction.
 
         Args:
             job: Envelope and message.
+            may_begin: Asked right before MAIL is written: names, a connection and TLS took time.
             may_end: Asked right before the final dot is written. The message is in doubt from
                 then on.
 
@@ -126,14 +129,14 @@ class Session:
         Raises:
             SessionBrokenError: There was none.
             StaleSessionError: The peer had closed this session; try another.
-            NotAllowedError: `may_end` said no.
+            NotAllowedError: `may_begin` or `may_end` said no.
         """
         self.dot_ms = 0
         path = _unsendable(job)
         if path is not None:
             return path
         try:
-            refusal = await self._envelope(job)
+            refusal = await self._envelope(job, may_begin)
             return refusal if refusal is not None else await self._content(job.message, may_end)
         except BaseException:
             self.abort()
@@ -141,7 +144,7 @@ class Session:
         finally:
             self.messages += 1
 
-    async def _envelope(self, job: Job) -> Reply | None:
+    async def _envelope(self, job: Job, may_begin: Callable[[], bool]) -> Reply | None:
         """MAIL, RCPT and DATA; None where the peer waits for the message."""
         command_s = self._settings.command_timeout.total_seconds()
         data_s = self._settings.data_timeout.total_seconds()
@@ -155,6 +158,8 @@ class Session:
         try:
             if self._unfinished:
                 await self._ask(Command.MAIL, b"RSET\r\n", command_s)
+            if not may_begin():
+                raise NotAllowedError
             self._unfinished = True
             refusal = await (
                 self._in_one_write(steps) if self.peer.pipelining else self._in_turn(steps)

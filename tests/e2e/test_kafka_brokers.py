@@ -5,10 +5,12 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from connectors.log.fences import FENCE, Fences
+from connectors.log.port import Entry
 from sealwax.model import topics
 from tests.support.dispatchers import Dispatcher, dispatchers
 from tests.support.kafka import Cluster, free_ports, namespace, running_kafka
@@ -18,12 +20,14 @@ from tests.support.load import (
     SESSIONS,
     email,
     ended_well,
+    quiet,
     received,
     under_load,
 )
 from tests.support.log_view import opened, partitions, unsettled, use_kafka
 from tests.support.platform import running_platform
 from tests.support.sink import running_sink
+from tests.support.stored import stored
 from tests.support.tcp_proxy import running_proxy
 from tests.support.waiting import wait_until
 
@@ -132,17 +136,53 @@ def test_offsets_that_the_cluster_has_forgotten_send_nothing_twice(tmp_path):
         assert one.stop() == 0
 
 
+def delete(kafka: Cluster, data_dir: Path, topic: str) -> None:
+    """Deletes a topic of a platform, which the next start makes anew."""
+    admin = kafka.admin()
+    with opened(data_dir) as log:
+        name = log.settings.namespace + topic  # type: ignore[attr-defined] # it is Kafka's
+    admin.delete_topics([name])[name].result(20)
+    wait_until(lambda: name not in admin.list_topics(timeout=10).topics, 30, "its end")
+
+
 def test_a_topic_that_was_made_anew_is_not_read(tmp_path, kafka):
     with at_rest(tmp_path, kafka) as (one, _):
-        topic, admin = topics.EVENTS, kafka.admin()
-        with opened(one.data_dir) as log:
-            name = log.settings.namespace + topic  # type: ignore[attr-defined] # it is Kafka's
-        admin.delete_topics([name])[name].result(20)
-        wait_until(lambda: name not in admin.list_topics(timeout=10).topics, 30, "its end")
+        delete(kafka, one.data_dir, topics.EVENTS)
         one.start()
         one.wait_until_ready()
         wait_until(lambda: one.said("deleted and made again") >= PARTITIONS, 30, "the alert")
         assert one.stop() == 0
+
+
+def test_mail_goes_on_where_the_topic_of_ownership_was_made_anew(tmp_path, kafka):
+    """Incarnations begin anew with it, below the fences that stand in the outputs."""
+    data = tmp_path / "data"
+    reply = "RCPT=*@later.test:451 4.7.1 try again:times=2"
+    with running_sink(tmp_path / "sink", "--reply", reply) as sink:
+        settings = {
+            **use_kafka(data, kafka.bootstrap, namespace(), PARTITIONS),
+            "SEALWAX_SMTP_ROUTES": f"*={sink.address}",
+            "SEALWAX_RETRY_DELAYS": "5s",
+        }
+        with running_platform(data, settings):
+            pass
+        with opened(data) as log:  # as many lives before
+            for tp in partitions(log, topics.OWNERSHIP):
+                log.append_wait(topics.OWNERSHIP, [Entry(tp.partition, b"earlier", b"")] * 30)
+        with running_platform(data, settings) as platform:
+            ids = platform.send([{**email(n), "to": f"user{n}@later.test"} for n in range(8)])
+            wait_until(lambda: unsettled(data, "render", *topics.REQUESTED) == 0, 30, "render")
+        delete(kafka, data, topics.OWNERSHIP)
+        for _ in range(2):
+            with running_platform(data, settings) as platform:
+                wait_until(lambda: set(ids) <= set(received(sink)), 90, "all mail")
+                wait_until(lambda: quiet(platform), 60, "all outcomes, and their rows")
+        rows = stored(data)
+        counts = received(sink)
+    assert sorted(counts) == sorted(ids)
+    assert set(counts.values()) == {1}
+    assert rows.missing == rows.extra == []
+    assert rows.rows["delivered"] == len(ids)
 
 
 def test_records_that_were_deleted_before_they_were_read_are_not_skipped(tmp_path, kafka):

@@ -14,7 +14,7 @@ START_MS = 1_795_000_000_000
 
 
 class VirtualClock:
-    """Both clocks of sealwax.clock; the monotonic one shows the same time."""
+    """The clocks of sealwax.clock; all show the same time."""
 
     def __init__(self) -> None:
         self.at_ms = float(START_MS)
@@ -28,6 +28,9 @@ class VirtualClock:
     def monotonic(self) -> float:
         return self.at_ms / 1000
 
+    def since_boot(self) -> float:
+        return self.monotonic()
+
     def wake_in(self, ms: int) -> datetime:
         return self.now() + timedelta(milliseconds=ms)
 
@@ -35,7 +38,7 @@ class VirtualClock:
     def installed(self) -> Iterator[None]:
         """Everything that reads sealwax.clock reads this one."""
         with pytest.MonkeyPatch.context() as patch:
-            for name in ("now_ms", "now", "monotonic", "wake_in"):
+            for name in ("now_ms", "now", "monotonic", "since_boot", "wake_in"):
                 patch.setattr(clock, name, getattr(self, name))
             yield
 

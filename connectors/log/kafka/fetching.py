@@ -75,6 +75,7 @@ class FetchedPartition(Reader):
         self.tp = tp
         self.next = offset  # of the record that is fetched next
         self.paused = False
+        self.begun = False  # what is fetched before was for a reader that is closed
         self._fetcher = fetcher
         self._lock = threading.Lock()
         self._records: deque[Record] = deque()
@@ -161,7 +162,7 @@ class Fetcher:
             if tp in self._readers:
                 return None
             made = self._readers[tp] = FetchedPartition(self, tp, offset)
-        self._orders.append(lambda: self._consumer.incremental_assign([self._place(tp, offset)]))
+        self._orders.append(partial(self._begin, made))
         return made
 
     def remove(self, reader: FetchedPartition) -> None:
@@ -198,7 +199,7 @@ class Fetcher:
         topic = (message.topic() or "").removeprefix(self._namespace)
         tp = TopicPartition(topic, message.partition() or 0)
         reader = self._readers.get(tp)
-        if reader is None:
+        if reader is None or not reader.begun:
             return
         error = message.error()
         if error is None:
@@ -218,6 +219,12 @@ class Fetcher:
             return
         if not has_room:
             self._pause(reader)
+
+    def _begin(self, reader: FetchedPartition) -> None:
+        self._consumer.incremental_assign([self._place(reader.tp, reader.next)])
+        # The client keeps a partition paused that was given up so, and assigned again (seen).
+        self._consumer.resume([self._place(reader.tp)])
+        reader.begun = True
 
     def _pause(self, reader: FetchedPartition) -> None:
         if not reader.paused:

@@ -2,11 +2,12 @@
 
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil, inf
+from types import MappingProxyType
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException
@@ -37,6 +38,8 @@ DRAIN = timedelta(seconds=20)
 _HANDED_ON_S = 5.0
 _SAY_AFTER_S = 5.0
 _LOOK_S = 2.0
+_AT_ONCE = 1_000
+_NOTHING: Mapping[int, int] = MappingProxyType({})
 _FATAL = KafkaError._FATAL  # noqa: SLF001 - a public code with a private name
 _LOST = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID})
 
@@ -140,6 +143,8 @@ class Membership(Ownership):
         A process of a cluster waits while it has more than its share of them: the others are not
         there yet, and its numbers would change as soon as they come.
         """
+        # A life of the same instance before this one is not waited for: it held the locks of the
+        # data directory until it ended, and a copy of the directory has another name.
         if self._member.processes > 1:
             self._most = ceil(len(wanted) / self._member.processes)
         pause = threading.Event()
@@ -153,18 +158,41 @@ class Membership(Ownership):
             self._owned = frozenset(wanted if self._member.alone else self._assigned)
         return sorted(self._owned)
 
-    def writers(self) -> dict[int, Writer]:
-        """By owned number this process's incarnation: the offset of its record of ownership."""
+    def writers(self, above: Mapping[int, int] = _NOTHING) -> dict[int, Writer]:
+        """By owned number this process's incarnation: the offset of its record of ownership.
+
+        Args:
+            above: By number an incarnation that the new one has to be above. Where the topic was
+                made anew or cut it is filled until its offsets are above.
+        """
         owned = sorted(self._owned or ())
-        value = f"{socket.gethostname()} {self._member.instance}".encode()
+        writers: dict[int, Writer] = {}
+        lacking = dict.fromkeys(owned, 1)
+        pause = threading.Event()
+        while lacking:
+            while not self._is_sure():
+                pause.wait(_POLL_S)
+            writers |= self._say_owner(lacking)
+            # Sure of it afterwards too: the record of whoever is the next owner stands behind it.
+            sure = self._is_sure()
+            missing = {n: above.get(n, 0) + 1 - writers[n].incarnation for n in owned}
+            lacking = {n: max(1, count) for n, count in missing.items() if count > 0 or not sure}
+        self._writers = writers
+        return writers
+
+    def _say_owner(self, counts: Mapping[int, int]) -> dict[int, Writer]:
+        """Appends so many records of ownership, or a part of them; what the last ones stand for."""
         key = self._member.flow.encode()
-        offsets = self._log.append_wait(OWNERSHIP, [Entry(n, key, value) for n in owned])
-        self._writers = {
+        value = f"{socket.gethostname()} {self._member.instance}".encode()
+        entries: list[Entry] = []
+        for number, count in counts.items():
+            entries += [Entry(number, key, value)] * min(count, _AT_ONCE)
+        offsets = self._log.append_wait(OWNERSHIP, entries)
+        return {
             # Above 0, which stands for no owner.
-            number: Writer(self._member.flow, number, offset + 1)
-            for number, offset in zip(owned, offsets, strict=True)
+            entry.partition: Writer(self._member.flow, entry.partition, offset + 1)
+            for entry, offset in zip(entries, offsets, strict=True)
         }
-        return self._writers
 
     @override
     def valid_until(self) -> float:
@@ -191,8 +219,11 @@ class Membership(Ownership):
             return (
                 self._has_some()
                 and clock.monotonic() - self._changed_at >= _SETTLED_S
-                and clock.monotonic() < self._valid_until
+                and self._is_sure()
             )
+
+    def _is_sure(self) -> bool:
+        return clock.since_boot() < self._valid_until
 
     def _has_some(self) -> bool:
         if self._member.alone:
@@ -232,7 +263,7 @@ class Membership(Ownership):
             if clock.monotonic() - proven_at >= _PROVE_EVERY_S:
                 proven_at = clock.monotonic()
                 try:
-                    self._prove(proven_at)
+                    self._prove(clock.since_boot())
                 except LogAwayError as error:
                     logger.warning("ownership is not known", error=str(error))
 

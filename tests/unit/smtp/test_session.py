@@ -152,7 +152,7 @@ def test_a_drain_drops_what_waits_for_permission():
 
 def test_a_message_that_loses_permission_before_the_dot_begins_anew_when_it_is_back():
     with scripted() as server, running_engine() as engine:
-        answers = iter([True, False, False])
+        answers = iter([True, True, False, False])
         engine.may_send = lambda: next(answers, True)
         engine.submit(job(server.port))
         (result,) = engine.wait_for(1)
@@ -160,6 +160,33 @@ def test_a_message_that_loses_permission_before_the_dot_begins_anew_when_it_is_b
     assert result.accepted
     assert len(server.messages) == 1
     assert len(server.connections) == 2
+
+
+@pytest.mark.parametrize("ehlo", [Script.ehlo, PLAIN_EHLO], ids=["pipelining", "in turn"])
+def test_a_message_that_loses_permission_while_it_connects_is_not_begun(ehlo):
+    with scripted(Script(ehlo=ehlo)) as server, running_engine() as engine:
+        answers = iter([True, False, False])
+        engine.may_send = lambda: next(answers, True)
+        engine.submit(job(server.port))
+        (result,) = engine.wait_for(1)
+        engine.settled()
+    assert result.accepted
+    assert len(server.messages) == 1
+    first, _ = server.connections
+    assert [line.partition(" ")[0] for line in first.lines] == ["EHLO"]
+
+
+def test_a_kept_session_begins_nothing_without_permission():
+    with scripted() as server, running_engine() as engine:
+        engine.send(job(server.port))
+        answers = iter([True, False])
+        engine.may_send = lambda: next(answers, True)
+        (result,) = engine.send(job(server.port))
+    assert result.accepted
+    first, second = server.connections
+    commands = [line.partition(" ")[0] for line in first.lines + second.lines]
+    assert commands.count("MAIL") == 2
+    assert len(server.messages) == 2
 
 
 @pytest.mark.parametrize(

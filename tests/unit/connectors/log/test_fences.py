@@ -1,6 +1,6 @@
 """What a former owner appends behind the next one's fence counts for nobody (R3)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -17,6 +17,7 @@ from connectors.log.port import MOST_METADATA_BYTES, Committed, Entry, Log, Reco
 from connectors.log.settle import Stand, decode_mark, decode_stand, encode_stand, source_header
 from connectors.log.settling import Settling
 from connectors.log.source import LogSource
+from sealwax import clock
 from sealwax.errors import UnreadableRecordError
 from sealwax.model import topics
 from sealwax.model.delivery import Position
@@ -200,6 +201,74 @@ def test_a_former_owner_that_wakes_commits_nothing_more(log):
     third = Settling(log, SPEC, [0], owner=Owner(own(3)))
     assert handed_out(third) == [2, 3]
     third.close()
+
+
+def test_a_machine_that_was_suspended_commits_nothing_more(log, monkeypatch):
+    log.append_wait(READY, [Entry(0, b"k", b"v")] * 2)
+    valid_until = clock.since_boot() + 60
+    settling = Settling(log, SPEC, [0], owner=Owner(own(1), lambda: valid_until), timer=False)
+    assert handed_out(settling) == [0, 1]
+    settling.commit_round()
+    before = log.committed("dispatch", SOURCE)
+    settling.settler(SOURCE).settle((0, 1))
+    # Only this clock has gone on meanwhile.
+    monkeypatch.setattr(clock, "since_boot", lambda: valid_until + 1)
+    settling.commit_round()
+    settling.close()
+    assert log.committed("dispatch", SOURCE) == before
+
+
+class Rising:
+    """An owner whose incarnations begin anew: the topic that they come from was made anew."""
+
+    def __init__(self, incarnation: int) -> None:
+        self.writers = own(incarnation)
+        self.asked: list[dict[int, int]] = []
+
+    def rise(self, above: Mapping[int, int]) -> None:
+        self.asked.append(dict(above))
+        self.writers |= {number: Writer("dispatch", number, at + 1) for number, at in above.items()}
+
+    @property
+    def owner(self) -> Owner:
+        return Owner(self.writers, rise=self.rise)
+
+
+def test_an_owner_takes_an_incarnation_above_that_of_what_was_committed(log):
+    log.append_wait(READY, [Entry(0, b"k", b"v")] * 3)
+    first = Settling(log, SPEC, [0], owner=Owner(own(9)))
+    assert handed_out(first) == [0, 1, 2]
+    outcome(log, 0, Writer("dispatch", 0, 9))
+    first.close()
+    rising = Rising(2)
+    second = Settling(log, SPEC, [0], owner=rising.owner)
+    assert rising.asked == [{0: 9}]
+    assert handed_out(second) == [1, 2]
+    outcome(log, 1, Writer("dispatch", 0, 10))
+    second.close()
+    third = Settling(log, SPEC, [0], owner=Owner(own(11)))
+    assert handed_out(third) == [2]
+    third.close()
+
+
+@pytest.mark.parametrize("waiting", [0, 3])
+@pytest.mark.parametrize("incarnation", [2, 9])
+def test_an_owner_takes_an_incarnation_above_a_fence_that_nothing_committed_speaks_of(
+    log, waiting, incarnation
+):
+    log.append_wait(READY, [Entry(0, b"k", b"v")] * waiting)
+    log.append_wait(topics.EVENTS, [fence_entry(0, Writer("dispatch", 0, 9))])
+    rising = Rising(incarnation)
+    settling = Settling(log, SPEC, [0], owner=rising.owner)
+    assert rising.asked == [{0: 9}]
+    settling.close()
+
+
+def test_an_owner_above_all_others_keeps_its_incarnation(log):
+    others = [Writer("dispatch", 0, 9), Writer("dispatch", 1, 20), Writer("render", 0, 20)]
+    log.append_wait(topics.EVENTS, [fence_entry(0, writer) for writer in others])
+    settling = Settling(log, SPEC, [0], owner=Owner(own(10)))
+    settling.close()
 
 
 def test_late_records_of_a_source_are_passed_over(log):

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[4]
 
 
 class Moved:
-    """A monotonic clock that tests move."""
+    """A clock that tests move."""
 
     def __init__(self) -> None:
         self.at = 1_000.0
@@ -30,6 +30,7 @@ class Moved:
 def now(monkeypatch: pytest.MonkeyPatch) -> Moved:
     moved = Moved()
     monkeypatch.setattr(clock, "monotonic", moved)
+    monkeypatch.setattr(clock, "since_boot", moved)
     return moved
 
 
