@@ -29,6 +29,8 @@ class Kept:
         read_back: Flows that read back, after a start, the partition of their own number.
         read_back_whole: Flows that read back every partition, whatever their number.
         least_ms: How long a record stays whatever its readers say, from its append.
+        gives_way: Whether it stays so long only while there is room: in need each round lets go of
+            half of what nobody has to read, the older one.
         named_by: A topic whose records name these: one stays while a record of that topic may name
             it.
         compacted: The last record of each key stays for ever, and no other; the rest says nothing.
@@ -38,6 +40,7 @@ class Kept:
     read_back: Sequence[str] = ()
     read_back_whole: Sequence[str] = ()
     least_ms: int = 0
+    gives_way: bool = False
     named_by: str = ""
     compacted: bool = False
 
@@ -50,13 +53,14 @@ class Kept:
         ]
 
 
-def bound(log: Log, tp: TopicPartition, kept: Kept) -> int:
+def bound(log: Log, tp: TopicPartition, kept: Kept, *, in_need: bool = False) -> int:
     """Below it nobody needs a record any more; 0 where a group has never committed."""
     groups = kept.groups(tp.partition, log.partitions(tp.topic))
     committed = [log.committed(group, tp) for group in groups]
     below = min((point.offset if point else 0 for point in committed), default=log.end_offset(tp))
     if kept.least_ms:
-        below = first_since(log, tp, clock.now_ms() - kept.least_ms, below)
+        old = first_since(log, tp, clock.now_ms() - kept.least_ms, below)
+        below = old + (below - old + 1) // 2 if in_need and kept.gives_way else old
     if kept.named_by:
         below = first_since(log, tp, _oldest_ms(log, kept.named_by) - _NAMED_WITHIN_MS, below)
     return below
@@ -119,9 +123,10 @@ class Retention:
     def run_once(self) -> None:
         """Deletes what may go now."""
         self._before()
+        in_need = self._in_need()
         for topic, kept in self._kept.items():
             if not kept.compacted:
-                self._delete(topic, kept)
+                self._delete(topic, kept, in_need=in_need)
 
     def compact(self) -> None:
         """Drops the superseded records of compacted topics."""
@@ -129,10 +134,10 @@ class Retention:
             if kept.compacted:
                 self._log.compact(topic)
 
-    def _delete(self, topic: str, kept: Kept) -> None:
+    def _delete(self, topic: str, kept: Kept, *, in_need: bool) -> None:
         for number in self._numbers:
             tp = TopicPartition(topic, number)
-            below = bound(self._log, tp, kept)
+            below = bound(self._log, tp, kept, in_need=in_need)
             if below > self._log.start_offset(tp):
                 self._log.delete_before(tp, below)
 
