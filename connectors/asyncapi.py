@@ -98,6 +98,7 @@ _DEAD_HEADERS: Final[Json] = {
     "source-partition": _DIGITS,
     "source-offset": _DIGITS,
     "body": _described(_TEXT, "Where the value is in email.body, if it has over 512 KB."),
+    "cut": _described(_TEXT, "What of key and headers is not kept, if they have over 64 KB."),
 }
 
 

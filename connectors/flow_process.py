@@ -251,7 +251,7 @@ class FlowProcess:
         Args:
             kept: By topic, how long its records are kept.
             disk_is_low: Whether what may go has to go at once.
-            before: Called before each round.
+            before: Makes what is committed durable; called in each round.
         """
         retention = Retention(self.log, self.numbers, kept, disk_is_low, self.clock_trusted, before)
         self.on_close(retention.close)

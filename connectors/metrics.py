@@ -3,9 +3,11 @@
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client.core import CounterMetricFamily as Total
 from prometheus_client.core import GaugeMetricFamily as Gauge
 from prometheus_client.registry import Collector
 from typing_extensions import override
@@ -20,24 +22,38 @@ from sealwax.policy.sendable import Backlog, sendable
 # By stream: how many wait for a limit of their site, and how many for their time.
 Waits = Callable[[], tuple[Mapping[str, int], Mapping[str, int]]]
 
+TOTALS = {
+    "sealwax_leases": "Leases that were granted to attempts that took long.",
+    "sealwax_in_doubt": "Attempts that nobody knows the end of: the peer went away after the final "
+    "dot, or their process died.",
+}
+_NONE: Mapping[str, Callable[[], int]] = MappingProxyType({})
+
 logger = structlog.get_logger(__name__)
 
 
 class FlowMetrics(Collector):
     """The figures of the partitions that a process owns. Thread-safe."""
 
-    def __init__(self, settling: Settling, waits: Waits | None = None) -> None:
+    def __init__(
+        self,
+        settling: Settling,
+        waits: Waits | None = None,
+        totals: Mapping[str, Callable[[], int]] = _NONE,
+    ) -> None:
         """Takes what knows the figures.
 
         Args:
             settling: The flow's.
             waits: Of dispatch.
+            totals: Names of `TOTALS`, each with what has been counted since the process began.
         """
         self._settling = settling
         self._waits = waits
+        self._totals = totals
 
     @override
-    def collect(self) -> Iterable[Gauge]:
+    def collect(self) -> Iterable[Gauge | Total]:
         flow = self._settling.spec.name
         unsettled = Gauge(
             "sealwax_unsettled_records",
@@ -64,6 +80,8 @@ class FlowMetrics(Collector):
         for tp in self._settling.sources:
             stopped.add_metric((tp.topic, str(tp.partition)), tp in self._settling.stopped)
         yield stopped
+        for name, count in self._totals.items():
+            yield Total(name, TOTALS[name], count())
         if self._waits is not None:
             yield from self._sendable(self._waits)
 

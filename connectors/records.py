@@ -14,6 +14,7 @@ import orjson
 
 from connectors.log.dead import row_of_dead
 from connectors.log.port import Record
+from connectors.log.replay import REPLAY_OF
 from sealwax import native
 from sealwax.errors import UnreadableRecordError
 from sealwax.model.delivery import Delivery, Position
@@ -87,6 +88,8 @@ def row_of(record: Record) -> bytes:
     value = record.value or b""
     if not record.topic.startswith("email.retry."):
         return value
+    if any(name == REPLAY_OF for name, _ in record.headers):
+        return b""  # it stands at the record that was put aside
     try:
         return native.delivery_row(value)
     except ValueError as error:

@@ -110,7 +110,11 @@ def flow() -> Dataflow:
         shared=shared,
     )
     if settings.metrics is not None:
-        metrics = FlowMetrics(settling, lambda: waiting_in(lanes.lanes))
+        totals = {
+            "sealwax_leases": lambda: leases.granted,
+            "sealwax_in_doubt": lambda: bridge.in_doubt + leases.lost,
+        }
+        metrics = FlowMetrics(settling, lambda: waiting_in(lanes.lanes), totals)
         process.on_close(serve_metrics(metrics, NAME, *settings.metrics))
     engine.start()
     process.on_drain(lambda: engine.drain(process.patience()))

@@ -100,13 +100,16 @@ def flow() -> Dataflow:
     settings = config.start(NAME)
     process = FlowProcess(NAME, settings.data_dir, settings.log, settings.session)
     store = open_store(settings.relational)
-    rendering = RenderRequests(render_ports(settings, store, process.log))
+    rendering = Patient(
+        RenderRequests(render_ports(settings, store, process.log)), process.stopped_within
+    )
     settling = Settling(
         process.log, spec(process.log), process.numbers, process.suspects, owner=process.owner
     )
     writer = OutcomeWriter(settling)
     expiry = ClaimExpiry(process.log, NAME, topics.REQUESTED, store.delete_claims)
-    process.in_flight(lambda: bool(settling.unsettled))
+    # What was given up stays unsettled.
+    process.in_flight(lambda: bool(writer.pending if rendering.gave_up else settling.unsettled))
     process.on_clock_back(lambda: None, lambda: bool(writer.pending), settling.settle_acknowledged)
     process.on_close(store.close)
     process.on_close(expiry.close)
@@ -117,7 +120,7 @@ def flow() -> Dataflow:
         Ports(
             log=LogSource(settling, process, one_outcome=False),
             acks=AcksSource(settling, process),
-            render=Patient(rendering, process.stopped_within),
+            render=rendering,
             outcomes=AppendSink(writer),
             settle=SettleSink(settling, process),
         )

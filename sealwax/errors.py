@@ -38,6 +38,10 @@ class LogAwayError(SealwaxError, OSError):
     """The log did not answer in time, or refused; the same may be asked again."""
 
 
+class NotConfirmedError(SealwaxError):
+    """The log took the entries and did not say whether they are durable: they may be, or become."""
+
+
 class LogPositionError(SealwaxError):
     """A reader stands where its partition has no record, and had one: nothing may be skipped."""
 

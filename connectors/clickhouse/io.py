@@ -216,7 +216,7 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
         line = line_of(record, self._bury, self._suspects)
         if line is not None:
             self._lines.append(line)
-            self._bytes += len(line.json)
+            self._bytes += max(len(line.json), len(record.value or b""))
         if len(self._lines) >= _FLUSH_ROWS or self._bytes >= _FLUSH_BYTES:
             self._flush()
 

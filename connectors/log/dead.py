@@ -2,12 +2,16 @@
 
 The headers of a dead record are those that it had, and behind them ours, from `reason` on. A
 foreign producer may have named a header like one of ours, so ours are looked for from the end.
+
+A broker's limit is of a batch as it is compressed, and the client's of a record as it is: what came
+into the log may be too large to go out again. So key and headers are cut, and `cut` says how.
 """
 
 import re
 from dataclasses import dataclass
 
 from connectors.log.body import INLINE_BYTES, BodyReference, read_body, write_body
+from connectors.log.fences import FENCE, WRITER
 from connectors.log.port import Entry, Headers, Log, Record
 from connectors.log.settle import source_header
 from sealwax.errors import UnreadableRecordError
@@ -20,7 +24,16 @@ _KEY = re.compile(rb"sw_[0-9A-Za-z]{8}_[0-9A-Za-z]+")
 _REDACTED = b"redacted"
 _FIRST = "reason"
 _BODY = "body"
+_CUT = "cut"
 _ROW = "row"
+# What a flow's outcome says of itself in any topic: a dead record says its own, behind what it had.
+_OF_OUTCOMES = frozenset({"src", FENCE, WRITER})
+_WAS = "was-"
+# Of key and headers together; a header's framing included, so that they are not too many either.
+_AROUND_BYTES = 64 * 1024
+_FRAMING_BYTES = 16
+_MOST_NAMED = 10
+_NAME_CHARACTERS = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +49,8 @@ class Dead:
         tenant_id: Its owner, or empty where that is not certain.
         source: Where it stood before.
         key: Its key there.
-        headers: Its headers there, without `src` and without the API key.
+        headers: Its headers there, without the API key; see `renamed`.
+        cut: What of key and headers was too large to keep, and how large; mostly empty.
         inline: Its value, where it was small enough or had none.
         body: Where its value is otherwise.
     """
@@ -50,6 +64,7 @@ class Dead:
     source: Position
     key: bytes | None
     headers: Headers
+    cut: str
     inline: bytes | None
     body: BodyReference | None
 
@@ -63,6 +78,8 @@ def dead_entry(
 ) -> Entry:
     """The record of `email.dead` for one that could not be processed; the value is unchanged.
 
+    Its size is bounded where the value is a reference.
+
     Args:
         record: What was read.
         reason: A short stable word.
@@ -72,11 +89,11 @@ def dead_entry(
         row: The row of what happened, where no other record carries it.
     """
     position = Position(record.topic, record.partition, record.offset)
+    key, kept, cut = _cut(record)
     headers: Headers = (
         *(
             (k, _REDACTED if k.lower() == API_KEY else _KEY.sub(_REDACTED, v))
-            for k, v in record.headers
-            if k != "src"
+            for k, v in renamed(kept, _OF_OUTCOMES)
         ),
         (_FIRST, reason.encode()),
         # A detail may quote the record; what is not Unicode there must not keep it out.
@@ -87,9 +104,36 @@ def dead_entry(
         ("source-partition", str(record.partition).encode()),
         ("source-offset", str(record.offset).encode()),
         ("src", source_header(position)),
+        *(((_CUT, cut.encode()),) if cut else ()),
         *(((_ROW, row),) if row else ()),
     )
-    return Entry(record.partition, record.key, record.value, headers)
+    return Entry(record.partition, key, record.value, headers)
+
+
+def renamed(headers: Headers, names: frozenset[str]) -> Headers:
+    """The headers with `was-` before those names, so that nobody believes them any more."""
+    return tuple((_WAS + name if name in names else name, value) for name, value in headers)
+
+
+def _cut(record: Record) -> tuple[bytes | None, Headers, str]:
+    """Key and headers as far as they fit, the last ones first, which are ours; and what did not."""
+    room = _AROUND_BYTES
+    kept: list[tuple[str, bytes]] = []
+    cut: list[str] = []
+    for name, value in reversed(record.headers):
+        size = len(name.encode()) + len(value) + _FRAMING_BYTES
+        if size > room:
+            cut.append(f"header {name[:_NAME_CHARACTERS]!a} with {len(value):,} bytes")
+            continue
+        room -= size
+        kept.append((name, value))
+    key = record.key
+    if key is not None and len(key) > room:
+        cut.append(f"the key with {len(key):,} bytes")
+        key = None
+    cut.reverse()
+    more = [f"{len(cut) - _MOST_NAMED:,} more"] if len(cut) > _MOST_NAMED else []
+    return key, tuple(reversed(kept)), ", ".join([*cut[:_MOST_NAMED], *more])
 
 
 def is_large(topic: str, entry: Entry) -> bool:
@@ -147,6 +191,7 @@ def read_dead(record: Record) -> Dead:
         source=source,
         key=record.key,
         headers=record.headers[:first],
+        cut=ours.get(_CUT, ""),
         inline=record.value,
         body=BodyReference.decode(ours[_BODY].encode()) if _BODY in ours else None,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from connectors.log.port import TopicPartition
+from connectors.log.port import Record, TopicPartition, size_of
 
 _READ_BACK = ".readback."
 
@@ -32,7 +32,9 @@ class FlowSpec:
             number can stand, in a fixed order (a change makes old marks unreadable).
         hold_ms: Delay topics: how long a record stays in one, counted from its stamp.
         window_records: Records that the process holds unsettled at most.
-        window_bytes: Bytes of values that it holds unsettled at most.
+        window_bytes: Bytes that it holds unsettled at most, and one record more.
+        weight: How many bytes a record holds until it is settled: its own, or those that are made
+            of it.
     """
 
     name: str
@@ -41,3 +43,4 @@ class FlowSpec:
     hold_ms: Mapping[str, int] = field(default_factory=dict)
     window_records: int = 50_000
     window_bytes: int = 256 * 1024 * 1024
+    weight: Callable[[Record], int] = size_of

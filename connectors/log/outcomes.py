@@ -8,16 +8,19 @@ from itertools import count
 import structlog
 
 from connectors.log.body import split_body
-from connectors.log.dead import by_reference, is_large
-from connectors.log.port import Entry, Log
+from connectors.log.dead import by_reference, dead_entry, is_large
+from connectors.log.port import Entry, Log, Record, TopicPartition
 from connectors.log.settle import source_of
 from connectors.log.settling import Settling
+from connectors.records import failed_row
 from sealwax import clock
-from sealwax.errors import LogClosedError
+from sealwax.errors import LogClosedError, RecordTooLargeError
 from sealwax.model.delivery import Position
-from sealwax.model.topics import BODY
+from sealwax.model.topics import BODY, DEAD, READY, RETRY
 
+TOO_LARGE = "too_large"
 _AGAIN_AFTER_S = 1.0
+_MESSAGES = frozenset({*READY, *RETRY})
 
 # Calls the function after that many seconds, without blocking.
 Later = Callable[[float, Callable[[], None]], None]
@@ -44,12 +47,14 @@ class OutcomeWriter:
     """Appends the outcomes of a flow. Thread-safe.
 
     An append that the log refuses (disk full, log away) is repeated every second for as long as
-    the process lives: the record that it settles stays unsettled, so a crash loses nothing.
+    the process lives: the record that it settles stays unsettled, so a crash loses nothing. Only
+    what is larger than its topic takes is given up: its source goes to `email.dead`.
     """
 
     def __init__(self, settling: Settling, later: Later = _in_a_thread) -> None:
         """Takes where acknowledgements go, and what calls a function after some seconds."""
         self._log: Log = settling.log
+        self._flow = settling.spec.name
         self._later = later
         self._acks = settling.acks
         self._writers = settling.writers
@@ -117,6 +122,9 @@ class OutcomeWriter:
             return
 
         def on_durable(result: Sequence[int] | Exception) -> None:
+            if isinstance(result, RecordTooLargeError):
+                self._later(0, lambda: self._divide(number, topic, entries, countdown, result))
+                return
             if isinstance(result, Exception):
                 self._again(number, topic, entries, countdown, result)
                 return
@@ -149,6 +157,54 @@ class OutcomeWriter:
             self._append(number, topic, [*entries[:large], named, *entries[large + 1 :]], countdown)
 
         self._log.append(BODY, body.chunks, on_durable)
+
+    def _divide(
+        self,
+        number: int,
+        topic: str,
+        entries: Sequence[Entry],
+        countdown: _Countdown,
+        error: RecordTooLargeError,
+    ) -> None:
+        """Appends each by itself, and in place of one that its topic never takes a dead record."""
+        if len(entries) == 1:
+            self._put_aside(number, topic, entries, countdown, error)
+            return
+        numbers = [number, *(next(self._numbers) for _ in entries[1:])]
+        with self._lock:
+            countdown.left += len(entries) - 1
+            self._pending.update(dict.fromkeys(numbers[1:], clock.monotonic()))
+        for each, entry in zip(numbers, entries, strict=True):
+            self._append(each, topic, [entry], countdown)
+
+    def _put_aside(
+        self,
+        number: int,
+        topic: str,
+        entries: Sequence[Entry],
+        countdown: _Countdown,
+        error: RecordTooLargeError,
+    ) -> None:
+        """Appends a dead record of the source: unlike what became of it, it fits."""
+        entry = entries[0]
+        settles = source_of(entry.headers)
+        if settles is None or topic == DEAD:
+            self._again(number, topic, entries, countdown, error)
+            return
+        source, _ = settles
+        try:
+            tp = TopicPartition(source.topic, source.partition)
+            (record,) = self._log.scan(tp, source.offset, source.offset + 1)
+        except Exception as away:  # noqa: BLE001 - whatever it is, the record stays unsettled
+            self._again(number, topic, entries, countdown, away)
+            return
+        detail = f"for {topic}: {error}"
+        row = b""
+        if topic in _MESSAGES:
+            outcome = Record(topic, entry.partition, 0, None, None, entry.headers, record.stamp_ms)
+            row = failed_row(outcome, TOO_LARGE, detail, at_ms=clock.now_ms())
+        dead = dead_entry(record, TOO_LARGE, detail, flow=self._flow, row=row)
+        self._append(number, DEAD, [self._signed(dead)], countdown)
 
     def _again(
         self,

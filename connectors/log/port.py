@@ -46,6 +46,12 @@ class Record(NamedTuple):
     stamp_ms: int
 
 
+def size_of(record: Record) -> int:
+    """The bytes of its key, value and headers."""
+    around = sum(len(name) + len(value) for name, value in record.headers)
+    return len(record.value or b"") + len(record.key or b"") + around
+
+
 class Committed(NamedTuple):
     """A group's committed position: the next offset to settle.
 
@@ -57,7 +63,8 @@ class Committed(NamedTuple):
 
 
 # Called exactly once per append from a thread of the log: with the offsets in the order of the
-# entries once they are durable, or with the error that kept all of them out.
+# entries once they are durable, or with the error that kept all of them out; of NotConfirmedError
+# alone it is not known, and some or all may be durable.
 OnDurable = Callable[[Sequence[int] | Exception], None]
 
 
@@ -97,7 +104,8 @@ class Log(Protocol):
 
         Entries of one call keep their order per partition. In the embedded log they are one
         transaction; on Kafka they are one batch per partition.
-        Errors arrive at `on_durable`: StorageFullError, LogClosedError, OSError.
+        Errors arrive at `on_durable`: StorageFullError, LogClosedError, OSError, and in a process
+        that gives up NotConfirmedError.
         """
         ...
 

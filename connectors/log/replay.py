@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
+from connectors.log.body import BodyLostError
 from connectors.log.dead import Dead, read_dead
 from connectors.log.fences import admitted
 from connectors.log.port import Entry, Log, TopicPartition
 from connectors.log.settle import FIRST_POSITION, parse_source_header, source_header
-from sealwax.errors import SealwaxError, UnreadableRecordError
+from sealwax.errors import RecordTooLargeError, SealwaxError, UnreadableRecordError
 from sealwax.model.delivery import Position
 from sealwax.model.topics import DEAD, READY, REQUESTED, RETRY
 
@@ -63,6 +64,11 @@ def refuse(log: Log, dead: Dead) -> None:
                 "its sender is not known, and API keys are not kept here: its producer must send "
                 "it again, with a valid key"
             )
+        if dead.cut:
+            raise ReplayRefusedError(
+                f"it is not kept whole, it lacks {dead.cut}: its producer must send it again with "
+                "less; `sealwax dead show --raw` writes its value"
+            )
         return
     if dead.flow == "analytics":
         raise ReplayRefusedError(
@@ -96,8 +102,8 @@ def replay(log: Log, dead: Dead) -> Position:
         Where it stands now.
 
     Raises:
-        ReplayRefusedError: It cannot be given back, see `refuse`.
-        BodyLostError: Its value is lost.
+        ReplayRefusedError: It cannot be given back, see `refuse`; its value is lost, or larger than
+            its topic takes from us.
     """
     refuse(log, dead)
     names = {name for name, _ in dead.headers}
@@ -108,6 +114,9 @@ def replay(log: Log, dead: Dead) -> Position:
         (REPLAY_OF, source_header(dead.at)),
     )
     topic, partition, _ = dead.source
-    entry = Entry(partition, dead.key, dead.value(log), headers)
-    (offset,) = log.append_wait(topic, [entry])
+    try:
+        entry = Entry(partition, dead.key, dead.value(log), headers)
+        (offset,) = log.append_wait(topic, [entry])
+    except (BodyLostError, RecordTooLargeError) as error:
+        raise ReplayRefusedError(str(error)) from error
     return Position(topic, partition, offset)

@@ -1,13 +1,14 @@
 """Retention (R5): what every reader is past, or a later record supersedes, is let go of."""
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from connectors.log.flow_spec import read_back_group
-from connectors.log.port import Log, TopicPartition
+from connectors.log.port import Committed, Log, TopicPartition
 from sealwax import clock
 
 # Nothing is urgent while there is room: whole segments go, and a segment is worth minutes.
@@ -53,10 +54,33 @@ class Kept:
         ]
 
 
-def bound(log: Log, tp: TopicPartition, kept: Kept, *, in_need: bool = False) -> int:
-    """Below it nobody needs a record any more; 0 where a group has never committed."""
-    groups = kept.groups(tp.partition, log.partitions(tp.topic))
-    committed = [log.committed(group, tp) for group in groups]
+def bounds(
+    log: Log, wanted: Mapping[TopicPartition, Kept], *, in_need: bool = False
+) -> dict[TopicPartition, int]:
+    """Below them nobody needs a record any more; 0 where a group has never committed."""
+    groups = {
+        tp: kept.groups(tp.partition, log.partitions(tp.topic)) for tp, kept in wanted.items()
+    }
+    partitions: defaultdict[str, list[TopicPartition]] = defaultdict(list)
+    for tp, names in groups.items():
+        for name in names:
+            partitions[name].append(tp)
+    # One question to each group: on Kafka each is a client of its own.
+    committed = {name: log.committed_all(name, tps) for name, tps in partitions.items()}
+    return {
+        tp: _bound(log, tp, kept, [committed[name][tp] for name in groups[tp]], in_need=in_need)
+        for tp, kept in wanted.items()
+    }
+
+
+def _bound(
+    log: Log,
+    tp: TopicPartition,
+    kept: Kept,
+    committed: Sequence[Committed | None],
+    *,
+    in_need: bool,
+) -> int:
     below = min((point.offset if point else 0 for point in committed), default=log.end_offset(tp))
     if kept.least_ms:
         old = first_since(log, tp, clock.now_ms() - kept.least_ms, below)
@@ -100,7 +124,8 @@ class Retention:
             kept: By topic, how long its records are kept.
             in_need: Whether the disk is so full that every look is a round.
             clock_trusted: Whether ages are right; nothing is deleted while they may not be.
-            before: Called before each round.
+            before: Called in each round, before bounds are taken and before anything goes: what is
+                committed is durable then.
         """
         self._log = log
         self._numbers = tuple(numbers)
@@ -123,23 +148,25 @@ class Retention:
     def run_once(self) -> None:
         """Deletes what may go now."""
         self._before()
-        in_need = self._in_need()
-        for topic, kept in self._kept.items():
-            if not kept.compacted:
-                self._delete(topic, kept, in_need=in_need)
+        wanted = {
+            TopicPartition(topic, number): kept
+            for topic, kept in self._kept.items()
+            if not kept.compacted
+            for number in self._numbers
+        }
+        found = bounds(self._log, wanted, in_need=self._in_need())
+        # Positions that were committed since are bounds too, and not on the disk yet (R17): after a
+        # power cut a group would stand below the start.
+        self._before()
+        for tp, below in found.items():
+            if below > self._log.start_offset(tp):
+                self._log.delete_before(tp, below)
 
     def compact(self) -> None:
         """Drops the superseded records of compacted topics."""
         for topic, kept in self._kept.items():
             if kept.compacted:
                 self._log.compact(topic)
-
-    def _delete(self, topic: str, kept: Kept, *, in_need: bool) -> None:
-        for number in self._numbers:
-            tp = TopicPartition(topic, number)
-            below = bound(self._log, tp, kept, in_need=in_need)
-            if below > self._log.start_offset(tp):
-                self._log.delete_before(tp, below)
 
     def _run(self) -> None:
         ran_at, compacted_at = clock.monotonic(), float("-inf")

@@ -177,6 +177,23 @@ class _Mark:
     writer: int = 0
 
 
+class Held:
+    """Bytes of records that a process has handed out and not settled. Thread-safe.
+
+    Attributes:
+        bytes: How many.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.bytes = 0
+
+    def add(self, more: int) -> None:
+        """Counts so many more, or fewer."""
+        with self._lock:
+            self.bytes += more
+
+
 class Settler:
     """The settled offsets of one source partition.
 
@@ -185,7 +202,7 @@ class Settler:
     idempotent and needs no order.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - where it begins
         self,
         tp: TopicPartition,
         offset: int,
@@ -194,6 +211,7 @@ class Settler:
         stand: Stand | None = None,
         writer: int = 0,
         lives: bytes = b"",
+        held: Held | None = None,
     ) -> None:
         """Begins at an offset.
 
@@ -204,6 +222,7 @@ class Settler:
             stand: What was committed with the offset, where its mark is the first one.
             writer: The owner's incarnation, of the marks that follow.
             lives: As in a stand.
+            held: Counts the unsettled bytes of the process.
         """
         self.tp = tp
         self.fences = Fences(tp, stand.fences if stand else ())
@@ -215,6 +234,7 @@ class Settler:
         self._sizes: dict[int, int] = {}
         self._above: set[int] = set()
         self._unsettled_bytes = 0
+        self._held = held or Held()
         self._marks = deque([_Mark(offset, ends, stand.writer if stand else writer)])
         self._committed: Committed | None = None
         # The record that is handed out next, where the source has it: offset and stamp.
@@ -240,7 +260,7 @@ class Settler:
 
     @property
     def unsettled_bytes(self) -> int:
-        """Their values' size in bytes."""
+        """What they hold, by the flow's `weight`."""
         return self._unsettled_bytes
 
     @property
@@ -275,6 +295,7 @@ class Settler:
             self._sizes[offset] = size_bytes
             self._unsettled_bytes += size_bytes
             self._position = offset + 1
+        self._held.add(size_bytes)
 
     def skip(self, offset: int) -> None:
         """Notes that the record at `offset` has its outcome already and is not handed out."""
@@ -284,14 +305,17 @@ class Settler:
 
     def settle(self, offsets: Sequence[int]) -> None:
         """Notes that these records' outcomes are durable."""
+        settled_bytes = 0
         with self._lock:
             for offset in offsets:
                 size = self._sizes.pop(offset, None)
                 if size is None:
                     continue
-                self._unsettled_bytes -= size
+                settled_bytes += size
                 self._above.add(offset)
+            self._unsettled_bytes -= settled_bytes
             self._raise_watermark()
+        self._held.add(-settled_bytes)
 
     def mark(self, ends: Ends) -> None:
         """Sets a mark at the read position: `ends` were read before its record is handed out."""

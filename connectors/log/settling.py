@@ -12,7 +12,7 @@ from connectors.log.fences import Fences, Owner, Writer, fence_entry
 from connectors.log.flow_spec import FlowSpec, read_back_group
 from connectors.log.lost import fitting, lives_of, why_stopped
 from connectors.log.port import Committed, Entry, Log, TopicPartition
-from connectors.log.settle import Settler, Stand, decode_stand, source_of
+from connectors.log.settle import Held, Settler, Stand, decode_stand, source_of
 from connectors.log.suspects import Suspects
 from sealwax import clock
 from sealwax.errors import LogAwayError, UnreadableRecordError
@@ -24,8 +24,10 @@ Done = frozenset[tuple[str, int | None]]
 _COMMIT_EVERY_S = 0.2
 _ENDS_EVERY_S = 0.5
 _MAX_MARKS_BEHIND = 1_000
-# A cluster forgets the offsets of a group without members some time after its last commit.
-_RENEW_EVERY_S = 600.0
+# What did not move is committed again. A commit without an answer is repeated by another client,
+# and the first one may come yet, after newer ones, for two minutes (`kafka/asking.py`); so may one
+# of the owner before. And a cluster forgets the offsets of a group without members in the end.
+_RENEW_EVERY_S = 10.0
 _ALONE = Owner()
 
 logger = structlog.get_logger(__name__)
@@ -74,6 +76,7 @@ class Settling:
         self.sources = [TopicPartition(topic, n) for topic in sorted(spec.shares) for n in numbers]
         self.acks: deque[Position] = deque()  # source records whose outcomes are durable
         self._settlers: dict[TopicPartition, Settler] = {}
+        self._held = Held()
         self._done: dict[TopicPartition, dict[int, Done]] = {}
         self._outputs = {n: tuple(spec.outputs(n)) for n in numbers}
         self._lock = threading.Lock()
@@ -99,6 +102,11 @@ class Settling:
     def unsettled(self) -> int:
         """Records that were handed out and are not settled yet."""
         return sum(settler.unsettled for settler in self._settlers.values())
+
+    @property
+    def full(self) -> bool:
+        """Whether the process holds as many bytes as it may: a few records can weigh much."""
+        return self._held.bytes >= self.spec.window_bytes
 
     def take_done(self, tp: TopicPartition) -> dict[int, Done]:
         """Offset -> durable outcomes, for the records at and above the watermark at start."""
@@ -128,8 +136,10 @@ class Settling:
     def commit_floors(self) -> None:
         """Commits, durably, how far back a start would read the outputs: retention goes by it."""
         self._commit(durable=True)
+        with self._lock:  # else a floor may be of a commit that is not stored yet
+            floor_of = {tp: settler.floor for tp, settler in self._settlers.items()}
         for number, outputs in self._outputs.items():
-            floors = [s.floor for tp, s in self._settlers.items() if tp.partition == number]
+            floors = [floor for tp, floor in floor_of.items() if tp.partition == number]
             known = [floor for floor in floors if floor is not None]
             if len(known) == len(floors):
                 lowest = [min(ends) for ends in zip(*known, strict=True)]
@@ -218,8 +228,9 @@ class Settling:
                 ends = tuple(now_ends[output] for output in self._outputs[tp.partition])
                 stand = stand and replace(stand, writer=self._incarnation(tp.partition))
             self._settlers[tp] = Settler(
-                tp, offset, ends, stand=stand, writer=self._incarnation(tp.partition), lives=lives
-            )
+                tp, offset, ends, stand=stand, writer=self._incarnation(tp.partition), lives=lives,
+                held=self._held,
+            )  # fmt: skip
         begun_at = clock.monotonic()
         scanned = self._scan(starts, now_ends, found)
         seconds = round(clock.monotonic() - begun_at, 1)

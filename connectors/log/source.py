@@ -103,6 +103,7 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
         self._last_done = max(self._done, default=-1)
         self._hold_ms = settling.spec.hold_ms.get(tp.topic, 0)
         self._window_records, self._window_bytes = settling.window(tp.topic)
+        self._weight = settling.spec.weight
         self._busy = False
         self._stamped_ms = -_STAMP_EVERY_MS
 
@@ -123,7 +124,7 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
             self._settle_run(self._suspects)
         if self._buffer:
             self._settler.head = self._buffer[0].offset, self._buffer[0].stamp_ms
-        while self._buffer and room > len(items):
+        while self._buffer and room > len(items) and not self._settling.full:
             if self._is_held(self._buffer[0], now_ms):
                 break
             if not self._may_take(self._buffer[0]):
@@ -165,7 +166,7 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
 
     def _room(self) -> int:
         settler = self._settler
-        if settler.unsettled_bytes >= self._window_bytes:
+        if settler.unsettled_bytes >= self._window_bytes or self._settling.full:
             return 0
         return min(
             self._window_records - settler.unsettled,
@@ -195,7 +196,7 @@ class _LogPartition(StatefulSourcePartition[SourceItem, None]):
             if record.stamp_ms >= self._stamped_ms + _STAMP_EVERY_MS:
                 self._stamped_ms = record.stamp_ms
                 self._settler.note_stamp(record.offset, record.stamp_ms)
-            self._settler.hand_out(record.offset, len(record.value or b""))
+            self._settler.hand_out(record.offset, self._weight(record))
             crashed = self._suspects is not None and self._suspects.convicted(
                 self._position(record)
             )

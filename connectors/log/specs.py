@@ -1,9 +1,11 @@
 """What render and dispatch read of the log, and where their outcomes go."""
 
 from connectors.log.flow_spec import FlowSpec
-from connectors.log.port import Log, TopicPartition
+from connectors.log.port import Log, Record, TopicPartition, size_of
+from sealwax.mail.submission import SubmissionLimits
 from sealwax.model import topics
 
+_MOST_RECIPIENTS = SubmissionLimits().max_recipients
 # A ready topic gets as much of the reading window as all delay topics of its stream together.
 _SHARES_OF_DISPATCH = dict.fromkeys(topics.READY, 5) | dict.fromkeys(topics.RETRY, 1)
 _OUTPUTS_OF_DISPATCH = (topics.EVENTS, topics.DEAD, *topics.RETRY)
@@ -22,8 +24,19 @@ def render(log: Log) -> FlowSpec:
             *(TopicPartition(t, n) for t in topics.READY for n in range(log.partitions(t))),
         ],
         window_records=2_000,
-        window_bytes=64 * 1024 * 1024,
+        window_bytes=32 * 1024 * 1024,
+        weight=rendered_bytes,
     )
+
+
+def rendered_bytes(request: Record) -> int:
+    """What a request may become, about: a message for each recipient.
+
+    Not parsed here: it has one address for each of them, and the author's; JSON may hide an @.
+    """
+    value = request.value or b""
+    addresses = value.count(b"@") + value.count(b"\\u0040")
+    return size_of(request) + len(value) * min(max(0, addresses - 2), _MOST_RECIPIENTS - 1)
 
 
 def dispatch() -> FlowSpec:

@@ -2,7 +2,7 @@
 
 import heapq
 import threading
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import Future
 from itertools import count
 
@@ -13,10 +13,13 @@ from connectors.smtp.leases import Leases
 from connectors.smtp.waiting_clock import WaitingClock
 from sealwax import clock
 from sealwax.smtp.engine import Job, Result
-from sealwax.smtp.route import Routes
+from sealwax.smtp.route import Routes, is_smart_host
 
-# The process counts as stalled when sessions work and none has ended for this long.
+# The process counts as stalled when sessions work and none has ended for this long, with hosts of
+# so many sites: fewer are tarpits, and what waits for them must not keep mail of others from being
+# read.
 _STALLED_AFTER_S = 5.0
+_STALLED_SITES = 8
 
 
 class SmtpBridge:
@@ -24,6 +27,9 @@ class SmtpBridge:
 
     A session that has a result waits on the future that `on_result` returns, until the outcome of
     its message is durable (R2): so a crash doubles at most one message a session.
+
+    Attributes:
+        in_doubt: How many attempts ended after the final dot without a reply.
     """
 
     def __init__(self, writer: OutcomeWriter, routes: Routes, leases: Leases) -> None:
@@ -34,9 +40,10 @@ class SmtpBridge:
         self._held: dict[int, tuple[Send, Future[None]]] = {}
         self._ids = count()
         self._ended_at = clock.monotonic()
-        self._in_sessions = 0
+        self._in_sessions: Counter[str] = Counter()  # by site
         self._lock = threading.Lock()
         self._let_go = False
+        self.in_doubt = 0
         self.waiting_clock = WaitingClock(lambda: writer.waiting_since)
 
     def job(self, send: Send) -> Job:
@@ -44,7 +51,7 @@ class SmtpBridge:
         with self._lock:
             if not self._in_sessions:
                 self._ended_at = clock.monotonic()
-            self._in_sessions += 1
+            self._in_sessions[send.queued.site] += 1
         delivery = send.queued.delivery
         return Job(
             handle=send,
@@ -62,7 +69,10 @@ class SmtpBridge:
         send: Send = job.handle
         held: Future[None] = Future()
         with self._lock:
-            self._in_sessions -= 1
+            self._in_sessions[send.queued.site] -= 1
+            if not self._in_sessions[send.queued.site]:
+                del self._in_sessions[send.queued.site]
+            self.in_doubt += result.in_doubt
         self._ended_at = clock.monotonic()
         attempted = Attempted(send, result, next(self._ids))
         if result.accepted:
@@ -125,8 +135,12 @@ class SmtpBridge:
         return bool(self._facts or self._held or self._writer.pending)
 
     def stalled(self) -> bool:
-        """Whether sessions work but none has ended for a while."""
-        return self._in_sessions > 0 and clock.monotonic() - self._ended_at > _STALLED_AFTER_S
+        """Whether sessions work but none has ended for a while, wherever the mail goes."""
+        if clock.monotonic() - self._ended_at <= _STALLED_AFTER_S:
+            return False
+        with self._lock:
+            hanging = list(self._in_sessions)
+        return len(hanging) >= _STALLED_SITES or any(map(is_smart_host, hanging))
 
 
 class Timers:

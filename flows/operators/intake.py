@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from connectors.log.dead import API_KEY, header
+from connectors.log.dead import API_KEY, header, renamed
 from connectors.log.port import Headers, Record
 from connectors.log.settle import FIRST_POSITION, parse_source_header
 from connectors.log.source import SourceItem
@@ -19,9 +19,10 @@ from sealwax.model.submission import Submission
 from sealwax.model.topics import STREAMS, requested
 
 _TENANT = "tenant"
+_REPEATABLE = "repeatable"
 _IDEMPOTENCY_KEY = "idempotency-key"
 # What only we write into a record: a producer's own would be believed after a replay.
-_OURS = frozenset({API_KEY, FIRST_POSITION, "repeatable"})
+_OURS = frozenset({FIRST_POSITION, _REPEATABLE})
 _TIME = re.compile(r"[0-9]{1,15}")
 _STREAM_OF = {requested(stream): stream for stream in STREAMS}
 
@@ -122,7 +123,7 @@ class Intake:
             raise RejectedError("bad_request", str(error), tenant_id, ident) from error
         # A producer's record that is replayed has a grant by now, and its key still counts.
         claim, payload_hash = _claim_of_producer(record, tenant_id, ident)
-        if not claim and granted and header(record.headers, "repeatable") is not None:
+        if not claim and granted and header(record.headers, _REPEATABLE) is not None:
             claim = email_claim(ident)
         return Request(
             source=source,
@@ -140,7 +141,7 @@ class Intake:
         """The record's headers as `email.dead` keeps them.
 
         An API key is not kept. Where the sender is known, a grant stands in its place, so that the
-        record can be processed again.
+        record can be processed again, and what only we may say of it then is renamed.
         """
         if not rejected.tenant_id or self._granted(record):
             return record.headers
@@ -148,7 +149,7 @@ class Intake:
         at_ms = accepted_at_ms(ident)
         claim = grant(self._grant_key, ident, tenant_id, at_ms, record.value or b"")
         return (
-            *((name, value) for name, value in record.headers if name.lower() not in _OURS),
+            *(h for h in renamed(record.headers, _OURS) if h[0].lower() != API_KEY),
             ("email-id", ident.encode()),
             ("tenant", tenant_id.encode()),
             ("accepted-at", str(at_ms).encode()),

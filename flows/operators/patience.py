@@ -19,6 +19,9 @@ class Patient(Generic[X, Y]):
 
     The step must change nothing that it may not do twice. While it waits its worker reads nothing.
     Asked to stop, it gives the batch up: its records stay unsettled and are read by the next start.
+
+    Attributes:
+        gave_up: Whether it did.
     """
 
     def __init__(
@@ -27,6 +30,7 @@ class Patient(Generic[X, Y]):
         """Takes the step, and what waits for so many seconds or until the process is to stop."""
         self._step = step
         self._stopped_within = stopped_within
+        self.gave_up = False
 
     def __call__(self, items: list[X]) -> list[Y]:
         """What the step returns; nothing where the process is to stop first."""
@@ -36,4 +40,5 @@ class Patient(Generic[X, Y]):
             except StoreAwayError as error:
                 logger.warning("store away, tried again", error=str(error))
             if self._stopped_within(_AGAIN_AFTER_S):
+                self.gave_up = True
                 return []

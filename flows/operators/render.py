@@ -32,6 +32,8 @@ from sealwax.model.topics import DEAD, EVENTS, Stream, ready
 from sealwax.policy.idempotency import Duplicate
 
 _FLOW = "render"
+# A record of ours has 8 MiB on Kafka; a delay record has a row and its waits beside the message.
+_MOST_MESSAGE_BYTES = 8_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,9 @@ class RenderRequests:
         ):
             if isinstance(composed, ItemError):
                 work.reject(composed.code, composed.message)
+            elif (size := max(map(len, composed), default=0)) > _MOST_MESSAGE_BYTES:
+                most = f"{_MOST_MESSAGE_BYTES:,} is the most"
+                work.reject("too_large", f"the message has {size:,} bytes; {most}")
             else:
                 jobs += [(work, message, signer, time_s) for message in composed]
         signed = sign_messages([(message, signer, time_s) for _, message, signer, time_s in jobs])
@@ -281,7 +286,7 @@ class RenderRequests:
                 "request_offset": source.offset,
             }
             src = (("src", source_header(source)),)
-            entry = Entry(source.partition, record.key, orjson.dumps(row), src)
+            entry = Entry(source.partition, None, orjson.dumps(row), src)
             entries.append((EVENTS, entry))
         return tuple(entries)
 
@@ -304,7 +309,7 @@ class RenderRequests:
             "request_offset": of.offset,
         }
         headers = (("src", source_header(source)),)
-        entry = Entry(source.partition, work.item.record.key, orjson.dumps(row), headers)
+        entry = Entry(source.partition, None, orjson.dumps(row), headers)
         return ((EVENTS, entry),)
 
 

@@ -17,7 +17,7 @@ from sealwax.api.look_ups import LookUps
 from sealwax.api.problems import DOMAIN_NOT_USABLE, Problem, ProblemError, problem_of
 from sealwax.api.recent import RecentEmails
 from sealwax.api.trial import PinnedTemplates, check_rendering
-from sealwax.errors import SealwaxError
+from sealwax.errors import NotConfirmedError, SealwaxError
 from sealwax.mail.grant import grant
 from sealwax.mail.submission import SubmissionLimits, read_submission
 from sealwax.model.delivery import Position
@@ -113,14 +113,14 @@ class Acceptor:
 
         Raises:
             StorageFullError, LogClosedError, OSError: Nothing of it could be stored.
+            NotConfirmedError: Nothing of it is known to be stored, and some may be.
             StoreAwayError: It could not be checked; nothing was appended.
         """
         checked = await self.check_all(tenant_id, bodies)
         ids = self.new_ids(len(checked))
         failed = await self.append(tenant_id, checked, ids)
-        streams = {one.stream for one in checked if isinstance(one, Checked)}
-        if failed and len(failed) == len(streams):
-            raise next(iter(failed.values()))
+        if failed and len(failed) == len(_streams(checked)):
+            raise failure_of(checked, failed)
         return [
             one if isinstance(one, Refused) else _answer(email_id, failed.get(one.stream))
             for one, email_id in zip(checked, ids, strict=True)
@@ -160,7 +160,7 @@ class Acceptor:
             headers: Further headers of every record.
 
         Returns:
-            What went wrong, by stream: nothing of that stream was appended.
+            What went wrong, by stream: nothing of it was appended, or it is not known.
         """
         by_stream: dict[Stream, list[_Request]] = defaultdict(list)
         for one, email_id in zip(checked, ids, strict=True):
@@ -228,6 +228,20 @@ class Acceptor:
     def _remember(self, tenant_id: str, request: _Request, offset: int) -> None:
         position = Position(request.topic, request.entry.partition, offset)
         self._recent.add(tenant_id, request.email_id, position, clock.now_ms())
+
+
+def failure_of(
+    checked: Sequence[Checked | Refused], failed: Mapping[Stream, Exception]
+) -> Exception:
+    """What one answer says for a whole batch: nothing is stored, or some may be."""
+    maybe = any(isinstance(error, NotConfirmedError) for error in failed.values())
+    if maybe or len(failed) < len(_streams(checked)):
+        return NotConfirmedError("a part of the batch may be stored")
+    return next(iter(failed.values()))
+
+
+def _streams(checked: Sequence[Checked | Refused]) -> set[Stream]:
+    return {one.stream for one in checked if isinstance(one, Checked)}
 
 
 def _answer(email_id: str, failed: Exception | None) -> Accepted | Refused:

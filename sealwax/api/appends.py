@@ -6,16 +6,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from connectors.log.port import Entry, Log
-from sealwax.errors import SealwaxError
+from connectors.log.port import Entry, Log, TopicPartition
+from sealwax.errors import LogAwayError, NotConfirmedError
 
 # No group is larger, so that the first of it does not wait long for the bytes of the last.
 _GROUP_RECORDS: Final = 2_000
 _GROUP_BYTES: Final = 8 * 1024 * 1024
-
-
-class NotConfirmedError(SealwaxError):
-    """The log took the entries and did not say in time whether they are durable."""
 
 
 @dataclass(slots=True, eq=False)
@@ -27,8 +23,8 @@ class _Waiting:
 
 
 @dataclass(slots=True)
-class _Topic:
-    """What waits for a topic's next append."""
+class _Partition:
+    """What waits for a partition's next append."""
 
     waiting: list[_Waiting] = field(default_factory=list)
     busy: bool = False
@@ -37,8 +33,9 @@ class _Topic:
 class Appends:
     """Collects what requests append while the append before is on its way to the disk.
 
-    One append per topic is under way at a time: each group is as large as the disk is slow, and
-    one call from the log's thread wakes all its requests.
+    One append per partition is under way at a time: each group is as large as the disk is slow,
+    and one call from the log's thread wakes all its requests. Partitions go apart, since on Kafka
+    each has a broker of its own, and one that hangs is nothing to the others.
     """
 
     def __init__(self, log: Log, timeout: timedelta) -> None:
@@ -52,26 +49,27 @@ class Appends:
         self._log = log
         self._timeout_s = timeout.total_seconds()
         self._loop = asyncio.get_running_loop()
-        self._topics: dict[str, _Topic] = {}
+        self._partitions: dict[TopicPartition, _Partition] = {}
 
     async def append(self, topic: str, entries: Sequence[Entry]) -> Sequence[int]:
-        """Appends all or none of the entries; returns their offsets once they are durable.
+        """Appends entries of one partition; returns their offsets once they are durable.
 
         Raises:
             StorageFullError: The disk is full, or its reserve is reached.
             LogClosedError: The process is stopping.
             OSError: The log cannot be written, or another process held it for too long.
-            NotConfirmedError: The disk has not answered; the entries may become durable yet.
+            NotConfirmedError: The log has not said it; the entries may be durable, or become it.
         """
         waiting = _Waiting(entries, self._loop.create_future())
-        state = self._topics.get(topic)
+        tp = TopicPartition(topic, entries[0].partition)
+        state = self._partitions.get(tp)
         if state is None:
-            state = self._topics[topic] = _Topic()
+            state = self._partitions[tp] = _Partition()
         state.waiting.append(waiting)
         if not state.busy:
             state.busy = True
             # Not at once: requests that the loop reads in the same round go together.
-            self._loop.call_soon(self._flush, topic, state)
+            self._loop.call_soon(self._flush, tp)
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await waiting.done
@@ -83,22 +81,23 @@ class Appends:
                 raise
             raise NotConfirmedError("the disk did not answer in time") from error
 
-    def _flush(self, topic: str, state: _Topic) -> None:
+    def _flush(self, tp: TopicPartition) -> None:
+        state = self._partitions[tp]
         if not state.waiting:
             state.busy = False
             return
         group, entries = self._take(state)
 
         def on_durable(result: Sequence[int] | Exception) -> None:
-            self._loop.call_soon_threadsafe(self._settle, topic, group, result)
+            self._loop.call_soon_threadsafe(self._settle, tp, group, result)
 
         try:
-            self._log.append(topic, entries, on_durable)
+            self._log.append(tp.topic, entries, on_durable)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
-            self._settle(topic, group, error)
+            self._settle(tp, group, error)
 
     @staticmethod
-    def _take(state: _Topic) -> tuple[list[_Waiting], list[Entry]]:
+    def _take(state: _Partition) -> tuple[list[_Waiting], list[Entry]]:
         group: list[_Waiting] = []
         entries: list[Entry] = []
         size = 0
@@ -112,13 +111,8 @@ class Appends:
         return group, entries
 
     def _settle(
-        self, topic: str, group: Sequence[_Waiting], result: Sequence[int] | Exception
+        self, tp: TopicPartition, group: Sequence[_Waiting], result: Sequence[int] | Exception
     ) -> None:
-        state = self._topics[topic]
-        if isinstance(result, TimeoutError):
-            # Who waits for the next append would wait as long for the same.
-            group = [*group, *state.waiting]
-            state.waiting.clear()
         first = 0
         for waiting in group:
             after = first + len(waiting.entries)
@@ -129,4 +123,14 @@ class Appends:
             else:
                 waiting.done.set_result(result[first:after])
             first = after
-        self._flush(topic, state)
+        if isinstance(result, (TimeoutError, NotConfirmedError)):
+            self._refuse(self._partitions[tp].waiting)
+        self._flush(tp)
+
+    @staticmethod
+    def _refuse(behind: list[_Waiting]) -> None:
+        """Who waits for the next append would wait as long for the same; the log never saw them."""
+        for waiting in behind:
+            if not waiting.done.done():
+                waiting.done.set_exception(LogAwayError("the log does not answer"))
+        behind.clear()

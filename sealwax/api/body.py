@@ -14,20 +14,34 @@ from sealwax.api.problems import (
 )
 
 
-async def read_json_body(
-    receive: Receive, headers: dict[bytes, bytes], most: int, patience: timedelta
-) -> bytes:
-    """The body of a request that should be JSON.
+def check_body(headers: dict[bytes, bytes], most: int) -> int | None:
+    """What the headers say of a body that should be JSON: its size in bytes, or None.
 
     Raises:
-        ProblemError: 413 before more than `most` bytes were read, 415 for another type or an
-            encoding, 408 for a body that takes longer than `patience`.
+        ProblemError: 413 for more than `most` bytes, 415 for another type or an encoding.
     """
     _check_type(headers)
     length = headers.get(b"content-length", b"")
     expected = int(length) if length.isdigit() else None
     if expected is not None and expected > most:
         raise _too_large(most)
+    return expected
+
+
+async def read_body(
+    receive: Receive, expected: int | None, most: int, patience: timedelta
+) -> bytes:
+    """The body of a request.
+
+    Args:
+        receive: Gives its parts.
+        expected: Its size, where it is known.
+        most: How many bytes it may have.
+        patience: How long it may take.
+
+    Raises:
+        ProblemError: 413 before more than `most` bytes were read, 408 for one that takes longer.
+    """
     patience_s = patience.total_seconds()
     try:
         async with asyncio.timeout(patience_s):

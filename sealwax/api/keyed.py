@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from connectors.log.port import Headers
-from sealwax.api.accept import Accepted, Acceptor, Checked, Refused
+from sealwax.api.accept import Accepted, Acceptor, Checked, Refused, failure_of
 from sealwax.api.claims import Claims
 from sealwax.api.problems import (
     CONCURRENT_IDEMPOTENT_REQUESTS,
@@ -62,6 +62,7 @@ class KeyedAcceptor:
         Raises:
             ProblemError, SubmissionError: It is refused, also for what its key was used for.
             StorageFullError, LogClosedError, OSError: It could not be stored.
+            NotConfirmedError: It may be stored; a repeat appends it with the same id.
             StoreAwayError: It could not be checked, or its key not be claimed.
         """
         return await self._to_its_end(self._accept(key_claim(tenant_id, key), tenant_id, body))
@@ -73,8 +74,8 @@ class KeyedAcceptor:
 
         Raises:
             ProblemError: Its key was used for something else.
-            StorageFullError, LogClosedError, OSError: A part of it could not be stored. Sent again,
-                the batch is completed.
+            StorageFullError, LogClosedError, OSError: Nothing of it could be stored.
+            NotConfirmedError: A part of it may be stored. Sent again, the batch is completed.
             StoreAwayError: It could not be checked, or its key not be claimed.
         """
         name = key_claim(tenant_id, key)
@@ -132,7 +133,7 @@ class KeyedAcceptor:
         failed = await self._acceptor.append(tenant_id, checked, ids, REPEATABLE)
         if failed:
             await self._close(GiveUp(name, ids))
-            raise next(iter(failed.values()))
+            raise failure_of(checked, failed)
         body = answer(ids)
         await self._close(Finish(name, ids, body))
         return body

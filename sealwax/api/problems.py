@@ -10,8 +10,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from typing_extensions import override
 
-from sealwax.api.appends import NotConfirmedError
-from sealwax.errors import LogClosedError, SealwaxError, StorageFullError
+from sealwax.errors import LogClosedError, NotConfirmedError, SealwaxError, StorageFullError
 from sealwax.mail.submission import SubmissionError
 from sealwax.store.analytics.port import AnalyticsAwayError
 from sealwax.store.relational import StoreAwayError
@@ -102,6 +101,7 @@ LOG_AWAY = _type(
 NOT_CONFIRMED = _type(
     HTTPStatus.GATEWAY_TIMEOUT, "not-confirmed", "It is not known whether the mail was accepted"
 )
+BUSY = _type(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "There is no room for the request now", 2)
 STORE_AWAY = _type(HTTPStatus.SERVICE_UNAVAILABLE, "store-away", "Accounts cannot be read now", 2)
 EVENTS_AWAY = _type(HTTPStatus.SERVICE_UNAVAILABLE, "events-away", "Events cannot be read now", 2)
 NOT_READY = _type(HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", "The platform is not ready", 1)
@@ -178,7 +178,7 @@ _UNAVAILABLE: Final[Mapping[type[Exception], tuple[ProblemType, str]]] = {
     LogClosedError: (LOG_AWAY, "The platform is stopping. Try again in a moment."),
     NotConfirmedError: (
         NOT_CONFIRMED,
-        "The disk did not answer in time. The mail may be sent all the same: look for it first.",
+        "It may be stored, and is sent then. Repeat it with its Idempotency-Key, or look for it.",
     ),
     StoreAwayError: (STORE_AWAY, "The database did not answer. Try again in a moment."),
     AnalyticsAwayError: (

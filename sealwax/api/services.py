@@ -15,6 +15,7 @@ from sealwax.api.claims import Claims
 from sealwax.api.emails import EmailReader
 from sealwax.api.keyed import KeyedAcceptor
 from sealwax.api.recent import RecentEmails
+from sealwax.api.room import Room
 from sealwax.mail.submission import SubmissionLimits
 from sealwax.model.topics import REQUESTED
 from sealwax.store.analytics.port import Analytics
@@ -56,6 +57,7 @@ class Services:
         processes: Which processes are ready.
         events: Threads for `reader` and `analytics`.
         body_timeout: How long the body of a request may take to arrive.
+        room: What the bodies of all requests may hold.
     """
 
     limits: SubmissionLimits
@@ -68,6 +70,7 @@ class Services:
     processes: ProcessFiles
     events: EventThreads
     body_timeout: timedelta
+    room: Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,4 +112,5 @@ def make_services(
         processes=processes,
         events=EventThreads(),
         body_timeout=timeouts.body,
+        room=Room(timeouts.body),
     )

@@ -95,6 +95,8 @@ def show(
         say(f"{name}: {plain(str(text))}")
     if again is not None:
         say(f"replayed as: {_place(again)}")
+    if dead.cut:
+        say(f"not kept: {plain(dead.cut)}")
     say("\n# Headers")
     for name, header in dead.headers:
         say(f"{plain(name)}: {plain(_text(header))}")
@@ -144,18 +146,17 @@ def _replay_all(log: Log, reason: str | None, *, again: bool) -> None:
     for dead in sorted(_all(log, reason, []), key=_by_time):
         try:
             refuse(log, dead)
+            source = _source(dead)
+            if source not in done:
+                done[source] = replayed(log, source)
+            if dead.at in done[source] and not again:
+                counts["before"] += 1
+                continue
+            replay(log, dead)
+            counts["now"] += 1
         except ReplayRefusedError as error:
             complain(f"{_id(dead.at)} is not replayed: {error}")
             counts["refused"] += 1
-            continue
-        source = _source(dead)
-        if source not in done:
-            done[source] = replayed(log, source)
-        if dead.at in done[source] and not again:
-            counts["before"] += 1
-            continue
-        replay(log, dead)
-        counts["now"] += 1
     say(
         f"{counts['now']} replayed, {counts['before']} were replayed before, "
         f"{counts['refused']} cannot be."
@@ -241,13 +242,13 @@ def _summary(dead: Dead) -> dict[str, Any]:
 def _content(dead: Dead, value: bytes | None) -> dict[str, Any]:
     """Headers and value for JSON; bytes that are no UTF-8 are in `value_base64`."""
     headers = [[name, _text(header)] for name, header in dead.headers]
+    shown: dict[str, Any] = {"headers": headers, "not_kept": dead.cut, "value": None}
     if value is None:
-        return {"headers": headers, "value": None}
+        return shown
     try:
-        return {"headers": headers, "value": value.decode()}
+        return shown | {"value": value.decode()}
     except UnicodeDecodeError:
-        encoded = base64.b64encode(value).decode()
-        return {"headers": headers, "value": None, "value_base64": encoded}
+        return shown | {"value_base64": base64.b64encode(value).decode()}
 
 
 def _text(raw: bytes) -> str:

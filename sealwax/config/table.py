@@ -171,16 +171,18 @@ SETTINGS = (
         kinds.duration("1s", "10m"),
         "30s",
         "How long an append or a commit waits for another process that holds the topic, or for "
-        "Kafka. Then "
-        "nothing is stored: the API answers 503 `log-away`, a flow tries again without end. When "
-        "the disk itself does not answer for 10 s more, the API answers 504 `not-confirmed`.",
+        "Kafka. When another process holds it for longer, nothing is stored: the API answers 503 "
+        "`log-away`, a flow tries again without end. When Kafka does not answer, or the disk "
+        "itself for 10 s more, the API does not know it: it answers 504 `not-confirmed`, a flow "
+        "waits.",
     ),
     Setting(
         "SEALWAX_DATABASE_TIMEOUT",
         kinds.duration("1s", "10m"),
         "15s",
         "How long a call waits for the lock of the database. Then the API answers 503 "
-        "`store-away`, a command fails, and a flow ends and is started again.",
+        "`store-away`, a command fails, and render asks again each second; at its start it ends "
+        "and is started again.",
     ),
     Setting(
         "SEALWAX_REDIS_TIMEOUT",

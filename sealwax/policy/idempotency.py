@@ -100,7 +100,7 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The API's append failed, wholly or in part: the same request may be repeated at once."""
+    """The API's append failed, in part or it is not known how: a repeat may come at once."""
 
     name: str
     email_ids: tuple[str, ...]

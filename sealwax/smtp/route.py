@@ -73,6 +73,11 @@ class Routes:
         return None
 
 
+def is_smart_host(site: str) -> bool:
+    """Whether a site takes the mail of every domain."""
+    return site.startswith(f"{_EVERYTHING}=")
+
+
 def _rule(part: str) -> tuple[str, Route]:
     pattern, equals, target = (piece.strip() for piece in part.partition("="))
     host, colon, port = target.rpartition(":")

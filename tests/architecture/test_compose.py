@@ -8,13 +8,14 @@ import re
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from confluent_kafka.admin import ConfigResource
 
 from sealwax.cli.child import ARGUMENTS
 from sealwax.config import load
@@ -24,21 +25,25 @@ ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 DOCKERFILE = (ROOT / "deploy/docker/Dockerfile").read_text()
 README = (ROOT / "README.md").read_text()
+PROMETHEUS = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+CLICKHOUSE = (ROOT / "deploy/clickhouse/config.xml").read_text()
 MAKE_ENV = ROOT / "deploy/docker/make-env"
 
 OUR_SETTINGS = {setting.name for setting in SETTINGS}
-# What the images of others are told by; KAFKA_* and GF_* are their settings' own names.
+# What the images of others are told by. KAFKA_* are names of settings: the broker itself is asked.
 OF_IMAGES = re.compile(
-    r"KAFKA_[A-Z_]+|GF_[A-Z_]+|POSTGRES_(USER|DB|PASSWORD)|CLICKHOUSE_(USER|DB|PASSWORD)"
-    r"|GRAFANA_CLICKHOUSE_PASSWORD|REDIS_PASSWORD|MP_(DATABASE|MAX_MESSAGES)"
+    r"KAFKA_[A-Z_]+|POSTGRES_(USER|DB|PASSWORD)|CLICKHOUSE_(USER|DB|PASSWORD)|REDIS_PASSWORD"
+    r"|GF_(SECURITY_ADMIN_PASSWORD|USERS_ALLOW_SIGN_UP|ANALYTICS_REPORTING_ENABLED)"
+    r"|GF_PLUGINS_PREINSTALL_SYNC|GRAFANA_CLICKHOUSE_PASSWORD|MP_(DATABASE|MAX_MESSAGES)"
 )
+OF_KAFKA_S_SCRIPTS = {"KAFKA_HEAP_OPTS"}
 REQUIRED = re.compile(r"\$\{([A-Z_]+):\?[^}]+\}")
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|API_KEY|MASTER_KEY")
 IN_URL = re.compile(r"://[^:/@]*:(.+)@")
 
 
-def faults(compose: dict[str, Any]) -> list[str]:
-    """What is wrong with a compose file, one sentence each."""
+def faults(compose: dict[str, Any], prometheus: dict[str, Any] = PROMETHEUS) -> list[str]:
+    """What is wrong with a compose file and with what Prometheus reads in it, one sentence each."""
     services = compose["services"].items()
     checks = (_pinned, _mounted, _known, _published, _without_secrets, _looked_after, _reached)
     found = [f"{name} {fault}" for name, service in services for check in checks
@@ -47,7 +52,7 @@ def faults(compose: dict[str, Any]) -> list[str]:
     published = {port.split(":")[1] for _, service in services for port in service.get("ports", [])}
     if listed != published:
         found.append(f"README names other ports than are published: {sorted(listed ^ published)}")
-    return found
+    return [*found, *_scraped(compose["services"], prometheus)]
 
 
 def _pinned(service: dict[str, Any], _: dict[str, Any]) -> Iterator[str]:
@@ -122,6 +127,45 @@ def _reached(service: dict[str, Any], compose: dict[str, Any]) -> Iterator[str]:
             yield f"waits for {other}, which is no service"
 
 
+def _scraped(services: dict[str, Any], prometheus: dict[str, Any]) -> Iterator[str]:
+    read = set()
+    for job in prometheus["scrape_configs"]:
+        for host, port in _targets(job):
+            name = "prometheus" if host == "localhost" else host
+            read.add(name)
+            service = services.get(name)
+            if service is None:
+                yield f"prometheus reads {host}, which is no service"
+            elif port not in _serves(name, service):
+                yield f"prometheus reads {host}:{port}, where nothing is served"
+            elif not set(service["networks"]) & set(services["prometheus"]["networks"]):
+                yield f"prometheus shares no network with {host}"
+    for name, service in services.items():
+        if "SEALWAX_METRICS" in service.get("environment", {}) and name not in read:
+            yield f"{name} has figures that prometheus does not read"
+
+
+def _targets(job: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    for static in job.get("static_configs", []):
+        for target in static["targets"]:
+            host, port = target.split(":")
+            yield host, int(port)
+    for dns in job.get("dns_sd_configs", []):
+        for name in dns["names"]:
+            yield name, dns["port"]
+
+
+def _serves(name: str, service: dict[str, Any]) -> set[int]:
+    """Ports where others find figures; of ours only where all networks are listened on."""
+    if "build" in service:
+        host, _, port = service["environment"].get("SEALWAX_METRICS", "").rpartition(":")
+        return {int(port)} if host == "0.0.0.0" else set()
+    ports = {int(port.split(":")[2]) for port in service["ports"]}
+    if name == "clickhouse":
+        ports.add(int(re.findall(r"<prometheus>.*<port>(\d+)", CLICKHOUSE, re.DOTALL)[0]))
+    return ports
+
+
 def test_the_compose_file_has_no_fault():
     assert faults(COMPOSE) == []
 
@@ -137,6 +181,7 @@ def test_the_compose_file_has_no_fault():
         ("kafka", {"volumes": ["./nix:/x:ro"]}, "kafka mounts ./nix, which is not there"),
         ("kafka", {"volumes": ["./docs:/x"]}, "kafka may write to ./docs"),
         ("kafka", {"environment": {"KAFKA": "1"}}, "kafka is told KAFKA, which nothing knows"),
+        ("grafana", {"environment": {"GF_NIX": "1"}}, "grafana is told GF_NIX, which nothing knows"),
         ("kafka", {"healthcheck": {}}, "kafka has no health check"),
         ("kafka", {"deploy": {}}, "kafka has no limits"),
         ("kafka", {"restart": "no"}, "kafka is not started again"),
@@ -160,6 +205,49 @@ def test_a_fault_that_is_planted_is_found(service, change, fault):
     compose = copy.deepcopy(COMPOSE)
     compose["services"][service].update(change)
     assert any(found.startswith(fault) for found in faults(compose)), faults(compose)
+
+
+@pytest.mark.parametrize(
+    ("job", "fault"),
+    [
+        ({"static_configs": [{"targets": ["nix:9464"]}]}, "prometheus reads nix, which is no"),
+        ({"static_configs": [{"targets": ["dispatch:1"]}]}, "prometheus reads dispatch:1, where"),
+        (
+            {"dns_sd_configs": [{"names": ["api"], "port": 9464}]},
+            "prometheus reads api:9464, where",
+        ),
+        (
+            {"static_configs": [{"targets": ["mail:8025"]}]},
+            "prometheus shares no network with mail",
+        ),
+        ({}, "dispatch has figures that prometheus does not read"),
+    ],
+)
+def test_a_fault_in_what_prometheus_reads_is_found(job, fault):
+    assert any(found.startswith(fault) for found in faults(COMPOSE, {"scrape_configs": [job]}))
+
+
+def test_figures_of_a_service_that_only_itself_can_reach_are_found():
+    compose = copy.deepcopy(COMPOSE)
+    compose["services"]["dispatch"]["environment"]["SEALWAX_METRICS"] = "127.0.0.1:9464"
+    assert faults(compose) == ["prometheus reads dispatch:9464, where nothing is served"]
+
+
+def not_of_kafka(environment: Iterable[str], settings: Collection[str]) -> set[str]:
+    """Names that the image would give to the broker and that are none of its settings."""
+    given = set(environment) - OF_KAFKA_S_SCRIPTS
+    return {n for n in given if n.removeprefix("KAFKA_").lower().replace("_", ".") not in settings}
+
+
+def test_the_broker_has_each_setting_that_it_is_told(kafka):
+    service = COMPOSE["services"]["kafka"]
+    assert service["image"].split(":")[1] in (ROOT / "deploy/kafka/pom.xml").read_text()
+    broker = ConfigResource(ConfigResource.Type.BROKER, "1")
+    admin = kafka.admin()  # its requests end with it
+    settings = admin.describe_configs([broker])[broker].result(30)
+    assert not_of_kafka(service["environment"], settings) == set()
+    mistyped = "KAFKA_LOG_FLUSH_INTERVAL_MESSAGE"
+    assert not_of_kafka([*service["environment"], mistyped], settings) == {mistyped}
 
 
 def test_each_process_of_the_platform_is_a_service_that_is_started_as_up_starts_it():

@@ -19,9 +19,9 @@ from flows.render import render_ports
 from sealwax import config
 from sealwax.model import topics
 from sealwax.store.relational import RelationalSettings, open_store, sqlite_url
-from tests.support.malformed import changed, corpus, drawn
+from tests.support.malformed import changed, corpus, drawn, swollen
 from tests.support.platform import Platform, running_platform
-from tests.support.produced import Requested, produce_with_header_name
+from tests.support.produced import Requested, produce_with_header_names
 from tests.support.sink import running_sink
 from tests.support.waiting import wait_until
 
@@ -164,7 +164,9 @@ class Client:
         self.taken: dict[tuple[str, int, int], tuple[bytes | None, bytes | None, Any]] = {}
         self.refused: list[bytes | None] = []
 
-    def produce(self, codec: str, key: bytes | None, value: bytes | None, headers: Any) -> None:
+    def produce(
+        self, codec: str, key: bytes | None, value: bytes | None, headers: Any, number: int = -1
+    ) -> None:
         def told(error: KafkaError | None, message: Any) -> None:
             if error:
                 assert error.code() == KafkaError.MSG_SIZE_TOO_LARGE, error
@@ -174,7 +176,12 @@ class Client:
 
         try:
             self._producers[codec].produce(
-                self._topic, key=key, value=value, headers=headers, on_delivery=told
+                self._topic,
+                partition=number,
+                key=key,
+                value=value,
+                headers=headers,
+                on_delivery=told,
             )
         except KafkaException as error:
             raise AssertionError(f"{codec} {len(value or b'')}: {error}") from error
@@ -225,7 +232,9 @@ def test_bad_records_of_a_real_client_are_put_aside_and_the_good_ones_among_them
             client.produce(codec, None, fixed[-1], odd_headers(n, key))
         client.flush()
         with_odd_name = changed(to="nobody@sink.test")
-        produce_with_header_name(kafka, requested.on_broker(TOPIC), b"\xff", with_odd_name)
+        produce_with_header_names(
+            kafka, requested.on_broker(TOPIC), [(b"\xff", b"")], with_odd_name
+        )
         assert fixed[-1] in client.refused
         assert all(len(value or b"") > LARGEST // 2 for value in client.refused)
         records = requested.records(TOPIC)
@@ -274,3 +283,69 @@ def assert_kept_as_they_were(
         if dead[place]["reason"] != "unauthenticated":
             step = platform.wait_for_step(named["email-id"], "rejected")
             assert step["detail"] == dead[place]["detail"]
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["of nobody", "of a tenant"])
+def test_a_record_that_is_too_large_once_it_is_whole_holds_up_nobody(kafka, tmp_path, known):
+    requested = Requested(kafka)
+    bad = swollen(LARGEST)
+    with (
+        running_sink(tmp_path / "sink") as sink,
+        running_platform(
+            tmp_path / "data",
+            {"SEALWAX_SMTP_ROUTES": f"sink.test={sink.address}", **requested.settings},
+        ) as platform,
+    ):
+        key = json.loads(platform.command("keys", "create", "shop", "--json"))["key"]
+        client = Client(requested)
+        sender = [("api-key", key.encode())]
+        for n, (codec, name, value, headers) in enumerate(bad):
+            # In the same partition, so that it comes first in its append, or stands in one's way.
+            client.produce(codec, name, value, headers + sender if known else headers, n % 2)
+            client.flush()
+            mail = changed(to=f"user{n}@sink.test")
+            client.produce("none", b"", mail, sender, n % 2)
+            client.flush()
+        assert client.refused == []
+        sink.wait_for(len(bad), 300)
+        received = Counter(rcpt for entry in sink.index() for rcpt in entry["rcpts"])
+        assert received == Counter(f"user{n}@sink.test" for n in range(len(bad)))
+        wait_until(lambda: len(dead_of(platform)) >= len(bad), 60, "all of them put aside")
+        dead = dead_of(platform)
+        for n, (_, name, value, headers) in enumerate(bad):
+            place = next(p for p, taken in client.taken.items() if taken[:2] == (name, value) and taken[2][: len(headers)] == headers)  # fmt: skip
+            one = dead[place]
+            assert one["reason"] == ("bad_request" if known else "unauthenticated")
+            assert raw_of(platform, one["id"]) == value
+            whole = n == 4  # only its value is large
+            shown = json.loads(platform.command("dead", "show", one["id"], "--json"))
+            assert bool(shown["not_kept"]) is not whole
+            if known:
+                assert dict(shown["headers"])["tenant"] == "default"
+        told = platform.command("dead", "replay", "--all")
+        assert told.startswith("0 replayed, 0 were replayed before, 7 cannot be.")
+
+
+def test_a_header_whose_name_is_no_utf8_costs_a_record_nothing_else(kafka, tmp_path):
+    requested = Requested(kafka)
+    with (
+        running_sink(tmp_path / "sink") as sink,
+        running_platform(
+            tmp_path / "data",
+            {"SEALWAX_SMTP_ROUTES": f"sink.test={sink.address}", **requested.settings},
+        ) as platform,
+    ):
+        key = json.loads(platform.command("keys", "create", "shop", "--json"))["key"]
+        headers = [(b"\xff", b"odd"), (b"api-key", key.encode()), (b"x", b"1")]
+        for value in (changed(to="ada@sink.test"), b"{"):
+            produce_with_header_names(kafka, requested.on_broker(TOPIC), headers, value)
+        sink.wait_for(1)
+        wait_until(lambda: dead_of(platform), 60, "the bad one put aside")
+        ((_, one),) = dead_of(platform).items()
+        assert one["reason"] == "bad_request"
+        shown = json.loads(platform.command("dead", "show", one["id"], "--json"))
+        assert shown["headers"][:2] == [["\ufffd", "odd"], ["x", "1"]]
+        assert "is email.requested" in platform.command("dead", "replay", one["id"])
+        wait_until(lambda: len(dead_of(platform)) == 2, 60, "it to fail again")
+        again = max(dead_of(platform).values(), key=lambda each: each["offset"])
+        assert (again["reason"], again["tenant"]) == ("bad_request", "default")

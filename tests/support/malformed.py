@@ -70,6 +70,29 @@ def corpus(large_bytes: int) -> list[bytes | None]:
     ]
 
 
+Key = bytes | None
+Sent = list[tuple[str, bytes]]
+
+
+def swollen(topic_bytes: int) -> list[tuple[str, Key, bytes, Sent]]:
+    """Codec, key, value and headers of bad records that are too large, most only once they are
+    whole: a broker's limit counts what a batch takes as it is compressed.
+
+    Args:
+        topic_bytes: Of the largest batch that their topic takes.
+    """
+    large = b"x" * (10 << 20)
+    return [
+        ("zstd", b"k", b"{", [("x", large)]),
+        ("zstd", large, b"{", []),
+        ("zstd", None, b"{", [("x" * 100_000, b"")]),
+        ("zstd", large, large, [("x", large), *((f"{n}", b"") for n in range(50_000))]),
+        ("none", None, b"x" * (topic_bytes - 1_000), []),
+        ("none", b"k" * (topic_bytes - 1_000), b"{", []),
+        ("none", b"k", b"{", [("x", b"x" * (topic_bytes - 1_000))]),
+    ]
+
+
 def drawn(count: int) -> Iterator[bytes]:
     """So many more, the same ones each time: good ones cut, spoilt, and with other values."""
     found: list[bytes] = []

@@ -1,15 +1,15 @@
 """Records of real Kafka producers, read back from a broker."""
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import confluent_kafka
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
-from connectors.log.port import Headers, Record
+from connectors.log.kafka.fetching import record_of
+from connectors.log.port import Record
 from sealwax.model import topics
 from tests.support.kafka import Cluster, namespace
 
@@ -67,36 +67,16 @@ class Requested:
                 # A message without a value is false.
                 assert message is not None, f"{topic}/{number}: nothing between {read} and {end}"
                 assert not message.error(), message.error()
-                found.append(
-                    Record(
-                        topic=topic,
-                        partition=number,
-                        offset=message.offset() or 0,
-                        key=message.key(),
-                        value=message.value(),
-                        headers=headers_of(message),
-                        stamp_ms=message.timestamp()[1],
-                    )
-                )
+                found.append(record_of(message, topic))
                 read = found[-1].offset + 1
         consumer.close()
         return found
 
 
-def headers_of(message: Message) -> Headers:
-    """Its headers as the log port has them."""
-    try:
-        headers: Any = message.headers() or ()
-        # Kafka knows headers without a value; the port does not.
-        return tuple((name, value or b"") for name, value in headers)
-    except UnicodeDecodeError:
-        # The name of one is no UTF-8: the client returns a list with a hole, and the error shows
-        # where the list is read. There is no other way to the rest of them.
-        return ()
-
-
-def produce_with_header_name(cluster: Cluster, topic: str, name: bytes, value: bytes) -> None:
-    """Produces to partition 0 what the Python client cannot: a header whose name is any bytes."""
+def produce_with_header_names(
+    cluster: Cluster, topic: str, named: Sequence[tuple[bytes, bytes]], value: bytes
+) -> None:
+    """Produces to partition 0 what the Python client cannot: headers whose names are any bytes."""
     (library,) = Path(confluent_kafka.__file__).parents[1].glob("confluent_kafka.libs/librdkafka*")
     rdkafka = ctypes.CDLL(str(library))
     for function in ("rd_kafka_conf_new", "rd_kafka_new", "rd_kafka_headers_new"):
@@ -105,8 +85,9 @@ def produce_with_header_name(cluster: Cluster, topic: str, name: bytes, value: b
     conf = pointer(rdkafka.rd_kafka_conf_new())
     rdkafka.rd_kafka_conf_set(conf, b"bootstrap.servers", cluster.bootstrap.encode(), None, size(0))
     producer = pointer(rdkafka.rd_kafka_new(number(0), conf, None, size(0)))
-    headers = pointer(rdkafka.rd_kafka_headers_new(size(1)))
-    rdkafka.rd_kafka_header_add(headers, name, size(len(name)), b"", size(0))
+    headers = pointer(rdkafka.rd_kafka_headers_new(size(len(named))))
+    for name, content in named:
+        rdkafka.rd_kafka_header_add(headers, name, size(len(name)), content, size(len(content)))
     # rd_kafka_vtype_t: 1 TOPIC, 3 PARTITION, 4 VALUE, 7 MSGFLAGS (2: copy), 10 HEADERS, 0 END.
     error = rdkafka.rd_kafka_producev(
         producer, number(1), topic.encode(), number(3), number(0), number(7), number(2),

@@ -16,8 +16,8 @@ import pytest
 from connectors.log import KafkaSettings, open_log
 from connectors.log.port import Committed, Entry, Log, TopicPartition
 from sealwax.api.appends import Appends
-from sealwax.api.problems import LOG_AWAY, problem_of
-from sealwax.errors import LogAwayError
+from sealwax.api.problems import LOG_AWAY, NOT_CONFIRMED, problem_of
+from sealwax.errors import LogAwayError, NotConfirmedError
 from sealwax.model.topics import TopicSpec
 from tests.support.kafka import Cluster, namespace, running_kafka
 from tests.support.waiting import wait_until
@@ -61,23 +61,43 @@ def hanging_kafka() -> Iterator[Hanging]:
         yield Hanging(cluster)
 
 
+def _appended(log: Log, value: bytes) -> bool:
+    with suppress(LogAwayError, NotConfirmedError):
+        return bool(log.append_wait(TOPIC, [Entry(0, b"k", value)]))
+    return False
+
+
 def _partitions(log: Log) -> int:
     with suppress(LogAwayError):
         return log.partitions(TOPIC)
     return 0
 
 
-def test_requests_to_a_broker_that_hangs_are_told_that_nothing_was_stored(hanging_kafka):
-    async def ask(log: Log) -> object:
+def _values(log: Log) -> list[bytes | None]:
+    with suppress(LogAwayError):
+        return [record.value for record in log.scan(TP, 0, log.end_offset(TP))]
+    return []
+
+
+def test_requests_to_a_broker_that_hangs_are_told_what_is_true_once_it_goes_on(hanging_kafka):
+    async def ask(log: Log) -> list[object]:
         appends = Appends(log, timedelta(seconds=30))
-        append = appends.append(TOPIC, [Entry(0, b"k", b"1")])
-        return (await asyncio.gather(append, return_exceptions=True))[0]
+        first = asyncio.create_task(appends.append(TOPIC, [Entry(0, b"k", b"1")]))
+        await asyncio.sleep(0.2)  # so that the second waits for the first one's append
+        second = appends.append(TOPIC, [Entry(0, b"k", b"2")])
+        return list(await asyncio.gather(first, second, return_exceptions=True))
 
     with hanging_kafka.log(gives_up=True) as log:
+        # A client that does not know the topic would send nothing.
+        wait_until(lambda: _appended(log, b"0"), 30, "an append")
         with hanging_kafka.hangs(), ends_within(20):
-            answer = asyncio.run(ask(log))
-        assert isinstance(answer, LogAwayError)
-        assert problem_of(answer).problem.type == f"/problems/{LOG_AWAY.slug}"
+            sent, behind = asyncio.run(ask(log))
+        assert isinstance(sent, NotConfirmedError)
+        assert problem_of(sent).problem.type == f"/problems/{NOT_CONFIRMED.slug}"
+        assert isinstance(behind, LogAwayError)
+        assert problem_of(behind).problem.type == f"/problems/{LOG_AWAY.slug}"
+        wait_until(lambda: b"1" in _values(log), 30, "the record that stood in the socket")
+        assert b"2" not in _values(log)
 
 
 def test_flows_wait_for_a_broker_that_hangs_and_nothing_is_lost(hanging_kafka):

@@ -1,10 +1,11 @@
 """Readers of partitions: one consumer for all of them, which fetches ahead."""
 
+import gc
 import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import cast
+from operator import methodcaller
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
@@ -12,7 +13,7 @@ from confluent_kafka import TopicPartition as Place
 from typing_extensions import override
 
 from connectors.log.kafka.settings import Config, KafkaSettings
-from connectors.log.port import Headers, Reader, Record, TopicPartition
+from connectors.log.port import Headers, Reader, Record, TopicPartition, size_of
 from sealwax.errors import LogPositionError
 from sealwax.model.topics import RETRY
 
@@ -28,6 +29,11 @@ _AT_ONCE = 1_000
 _QUICK: Config = {"fetch.min.bytes": 64 << 10, "fetch.wait.max.ms": 10}
 _UNHURRIED: Config = {"fetch.min.bytes": 1, "fetch.wait.max.ms": 100}
 _OUT_OF_RANGE = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 - a public code with a private name
+
+# What stands for a name that is no UTF-8, which a foreign producer may write: U+FFFD.
+_NO_NAME = "\N{REPLACEMENT CHARACTER}"
+# Called so since a call in the source text is optimised once it is warm, and then hides the error.
+_headers = methodcaller("headers")
 
 # The start and the end of a partition.
 Bounds = Callable[[TopicPartition], tuple[int, int]]
@@ -50,12 +56,16 @@ def record_of(message: Message, topic: str) -> Record:
 
 
 def _headers_of(message: Message) -> Headers:
-    """Its headers; none of them where a name is no UTF-8, which a foreign producer may write."""
+    """Its headers; one whose name is no UTF-8 keeps its place and its value."""
     try:
-        headers = cast("list[tuple[str, bytes | None]] | None", message.headers())
-        return tuple((name, value or b"") for name, value in headers) if headers else ()
-    except UnicodeDecodeError:
-        return ()
+        return tuple((name, value or b"") for name, value in _headers(message) or ())
+    except SystemError:
+        # The client fails once and has the list then, where such a pair lacks its first half. To
+        # read that half ends the process; the collector knows which pairs have both.
+        return tuple(
+            (pair[0] if len(gc.get_referents(pair)) > 1 else _NO_NAME, pair[1] or b"")
+            for pair in _headers(message)
+        )
 
 
 class FetchedPartition(Reader):
@@ -82,7 +92,7 @@ class FetchedPartition(Reader):
         taken = 0
         with self._lock:
             while self._records and len(out) < max_records:
-                size = _size(self._records[0])
+                size = size_of(self._records[0])
                 if out and taken + size > max_bytes:
                     break
                 taken += size
@@ -105,7 +115,7 @@ class FetchedPartition(Reader):
             if record.offset >= self.next and self._error is None:
                 self.next = record.offset + 1
                 self._records.append(record)
-                self._bytes += _size(record)
+                self._bytes += size_of(record)
             return self._has_room(1)
 
     def fail(self, error: LogPositionError) -> None:
@@ -115,10 +125,6 @@ class FetchedPartition(Reader):
     def _has_room(self, parts: int) -> bool:
         most = self._fetcher.bytes_each // parts
         return self._bytes < most and len(self._records) < _MOST_RECORDS // parts
-
-
-def _size(record: Record) -> int:
-    return len(record.value or b"") + len(record.key or b"")
 
 
 class Fetcher:

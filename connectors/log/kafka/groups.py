@@ -6,7 +6,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaError
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupState,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+)
 from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import AdminClient
 
@@ -18,6 +24,7 @@ from sealwax.errors import LogAwayError
 
 _MOST_METADATA = 3_000  # a broker takes 4,096 bytes by default
 _AGAIN_AFTER_S = 0.1
+_TRY_S = 5.0
 MEMBERS = "-members"
 
 
@@ -42,6 +49,7 @@ class Groups:
     def __init__(self, settings: KafkaSettings, asking: Asking) -> None:
         self._namespace = settings.namespace
         self._timeout_s = settings.timeout_s
+        self._common = settings.common()
         self._asking = asking
         self._pause = threading.Event()
 
@@ -69,16 +77,19 @@ class Groups:
     def committed(
         self, group: str, tps: Sequence[TopicPartition]
     ) -> dict[TopicPartition, Committed | None]:
-        """What the group committed last, in one request."""
+        """What the group committed last, in one request.
+
+        By a consumer of the group, which joins nothing: an admin client ends the process where the
+        coordinator has moved, since it has no group of its own to look it up for (librdkafka 2.16,
+        rd_kafka_handle_OffsetFetch).
+
+        Raises:
+            LogAwayError: The group's coordinator did not answer.
+        """
         if not tps:
             return {}
-        places = [Place(self._namespace + tp.topic, tp.partition) for tp in tps]
-        request = [ConsumerGroupTopicPartitions(self._namespace + group, places)]
-        places = self._answer(
-            lambda admin, seconds: admin.list_consumer_group_offsets(
-                request, request_timeout=seconds, require_stable=True
-            ),
-            f"the offsets of {group} are not known",
+        places = self._fetched(
+            group, [Place(self._namespace + tp.topic, tp.partition) for tp in tps]
         )
         found: dict[TopicPartition, Committed | None] = dict.fromkeys(tps)
         for place in places:
@@ -86,6 +97,27 @@ class Groups:
                 tp = TopicPartition(place.topic.removeprefix(self._namespace), place.partition)
                 found[tp] = Committed(place.offset, place.metadata or "")
         return found
+
+    def _fetched(self, group: str, places: list[Place]) -> list[Place]:
+        deadline = clock.monotonic() + self._timeout_s
+        consumer = Consumer(
+            {**self._common, "group.id": self._namespace + group, "enable.auto.commit": False}
+        )
+        try:
+            while True:
+                error = None
+                try:
+                    answered = consumer.committed(places, _TRY_S)
+                    error = next((place.error for place in answered if place.error), None)
+                except KafkaException as failed:
+                    error = failed.args[0]
+                if error is None:
+                    return answered
+                if not passes(error) or clock.monotonic() >= deadline:
+                    raise LogAwayError(f"the offsets of {group} are not known: {error}")
+                self._pause.wait(_AGAIN_AFTER_S)
+        finally:
+            consumer.close()
 
     def _answer(
         self, request: Callable[[AdminClient, float], Mapping[str, Future[Any]]], problem: str

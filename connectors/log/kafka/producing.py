@@ -7,15 +7,33 @@ from functools import partial
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from connectors.log.kafka.settings import KafkaSettings
+from connectors.log.kafka.settings import OVERHEAD_BYTES, KafkaSettings
 from connectors.log.port import Entry, OnDurable
 from sealwax import clock
-from sealwax.errors import LogAwayError, LogClosedError, RecordTooLargeError
+from sealwax.errors import (
+    LogAwayError,
+    LogClosedError,
+    NotConfirmedError,
+    RecordTooLargeError,
+)
 
 _POLL_S = 0.1
 DeliveryCallback = Callable[[KafkaError | None, Message], None]
 _SAY_EVERY_S = 60.0  # the client says it every other second
 _ALL_AWAY = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001 - a public code with a private name
+# A broker's answers that are about the record or who sends it: no attempt of it was stored. Any
+# other error may follow an attempt that was, such as one that timed out; the client library knows
+# of each record whether one may have been (rd_kafka_message_status), and does not say it in Python.
+_REFUSED = frozenset({
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.INVALID_RECORD,
+    KafkaError.INVALID_TIMESTAMP,
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.UNSUPPORTED_COMPRESSION_TYPE,
+})  # fmt: skip
 
 logger = structlog.get_logger(__name__)
 
@@ -23,13 +41,12 @@ logger = structlog.get_logger(__name__)
 class _Append:
     """An append whose entries are on their way."""
 
-    __slots__ = ("_error", "_left", "_offsets", "_on_durable", "_then")
+    __slots__ = ("_failed", "_left", "_offsets", "_then")
 
-    def __init__(self, count: int, on_durable: OnDurable, then: Callable[[], None]) -> None:
+    def __init__(self, count: int, then: Callable[[list[int], list[KafkaError]], None]) -> None:
         self._left = count
         self._offsets = [-1] * count
-        self._error: Exception | None = None
-        self._on_durable = on_durable
+        self._failed: list[KafkaError] = []
         self._then = then
 
     def delivered(self, index: int, error: KafkaError | None, message: Message) -> None:
@@ -38,10 +55,9 @@ class _Append:
         if error is None:
             self._offsets[index] = message.offset() or 0
         else:
-            self._error = LogAwayError(f"Kafka did not take the record: {error.str()}")
+            self._failed.append(error)
         if self._left == 0:
-            self._then()
-            report(self._on_durable, self._error or self._offsets)
+            self._then(self._offsets, self._failed)
 
 
 def report(on_durable: OnDurable, result: Sequence[int] | Exception) -> None:
@@ -52,11 +68,22 @@ def report(on_durable: OnDurable, result: Sequence[int] | Exception) -> None:
         logger.exception("on_durable raised")
 
 
+def _wire_bytes(entry: Entry) -> int:
+    """At most so much a record takes of a batch: the client library refuses by that.
+
+    The lengths of a header's name and value take up to 5 bytes each, all else under 100.
+    """
+    headers = sum(len(name.encode()) + len(value) + 10 for name, value in entry.headers)
+    return len(entry.value or b"") + len(entry.key or b"") + headers + 100
+
+
 class Appends:
     """The producer of a process. Thread-safe.
 
-    A fatal error of the producer (its records can no longer be known to be stored once) goes to
-    `on_fatal`, which ends the process: the next one finds by reading back what was stored.
+    What may be stored is never said to be refused: a flow would append it once more, and a client
+    of the API send it again. A process that gives up says NotConfirmedError of it; any other one,
+    and each after a fatal error of the producer, goes to `on_fatal`, which ends the process: the
+    next one finds by reading back what was stored.
     """
 
     def __init__(self, settings: KafkaSettings, on_fatal: Callable[[str], None]) -> None:
@@ -81,17 +108,38 @@ class Appends:
         if refused is not None or not entries:
             self._answer(on_durable, refused or [])
             return
-        append = _Append(len(entries), on_durable, partial(self._release, size))
+        append = _Append(len(entries), partial(self._end, size, on_durable))
         for index, entry in enumerate(entries):
             try:
                 self._produce(topic, entry, partial(append.delivered, index))
             except (KafkaException, BufferError) as error:
-                if index:
-                    # Some of it is on its way, and may not be appended once more.
-                    self._on_fatal(f"a part of an append was not handed over: {error}")
                 self._release(size)
-                self._answer(on_durable, LogAwayError(f"Kafka's client refuses: {error}"))
+                if index:
+                    said = f"a part of an append was not handed over: {error}"
+                    self._not_known(partial(self._answer, on_durable), said)
+                else:
+                    self._answer(on_durable, LogAwayError(f"Kafka's client refuses: {error}"))
                 return
+
+    def _end(
+        self, size: int, on_durable: OnDurable, offsets: list[int], failed: list[KafkaError]
+    ) -> None:
+        self._release(size)
+        if not failed:
+            report(on_durable, offsets)
+            return
+        said = f"Kafka did not take {len(failed)} of {len(offsets)} records: {failed[0].str()}"
+        if len(failed) == len(offsets) and all(error.code() in _REFUSED for error in failed):
+            report(on_durable, LogAwayError(said))
+        else:
+            self._not_known(partial(report, on_durable), said)
+
+    def _not_known(self, tell: Callable[[Exception], None], said: str) -> None:
+        """Some of an append is stored, or may be."""
+        if self._settings.gives_up:
+            tell(NotConfirmedError(said))
+        else:
+            self._on_fatal(said)
 
     def _produce(self, topic: str, entry: Entry, on_delivery: DeliveryCallback) -> None:
         self._producer.produce(
@@ -122,10 +170,11 @@ class Appends:
     def _reserve(self, entries: Sequence[Entry], size: int) -> Exception | None:
         most = self._settings.max_record_bytes
         for entry in entries:
-            if len(entry.value or b"") > most:
+            value, whole = len(entry.value or b""), _wire_bytes(entry)
+            if value > most or whole > most + OVERHEAD_BYTES:
                 return RecordTooLargeError(
-                    f"a record of {len(entry.value or b'')} bytes is larger than the {most} that a "
-                    "topic takes"
+                    f"a record of {whole} bytes, {value} of them its value, is larger than the "
+                    f"{most} that a topic takes"
                 )
         with self._lock:
             if self._closed:

@@ -11,10 +11,11 @@ Config = dict[str, str | int | float | bool]
 # What the adapter's promises depend on; nobody may set it otherwise.
 _OURS = frozenset({
     "acks", "allow.auto.create.topics", "auto.offset.reset", "bootstrap.servers",
-    "delivery.timeout.ms", "enable.auto.commit", "enable.auto.offset.store", "enable.idempotence",
-    "enable.partition.eof", "group.id", "group.instance.id", "group.protocol", "isolation.level",
+    "delivery.report.only.error", "delivery.timeout.ms", "enable.auto.commit",
+    "enable.auto.offset.store", "enable.idempotence", "enable.partition.eof", "group.id",
+    "group.instance.id", "group.protocol", "isolation.level", "message.send.max.retries",
     "message.timeout.ms", "metadata.broker.list", "partition.assignment.strategy",
-    "request.required.acks", "session.timeout.ms", "transactional.id",
+    "request.required.acks", "retries", "session.timeout.ms", "transactional.id",
 })  # fmt: skip
 # Clients say what went wrong through our own log; their own lines name neither topic nor reason.
 _QUIET = 2
@@ -32,8 +33,8 @@ class KafkaSettings:
         partitions: Of topics that are created from now on.
         replication: Of topics that are created or mended; None for the broker's default.
         compression: `lz4` or `zstd`.
-        timeout: How long the cluster may take to answer; an append of a process that `gives_up`
-            fails after it.
+        timeout: How long the cluster may take to answer; of an append of a process that `gives_up`
+            it is not known after it whether it is stored.
         gives_up: Whether appends end with an error when the cluster is away (the API, which then
             answers its client), or wait for it (flows, which lose nothing by waiting).
         max_record_bytes: Size of the largest record.
@@ -88,7 +89,7 @@ class KafkaSettings:
             "message.timeout.ms": int(self.timeout_s * 1_000) if self.gives_up else 0,
             "compression.type": self.compression,
             "linger.ms": 1,
-            "message.max.bytes": self.max_record_bytes + _OVERHEAD_BYTES,
+            "message.max.bytes": self.max_record_bytes + OVERHEAD_BYTES,
             # Our own count of bytes refuses before these do.
             "queue.buffering.max.messages": 2_000_000,
             "queue.buffering.max.kbytes": 2 * self.max_pending_bytes // 1_024,
@@ -113,4 +114,4 @@ class KafkaSettings:
 
 
 # Of a record's key, headers and framing.
-_OVERHEAD_BYTES = 1 << 16
+OVERHEAD_BYTES = 1 << 16

@@ -11,7 +11,7 @@ import msgspec
 from litestar.handlers import ASGIRouteHandler, asgi
 from litestar.types import HTTPScope, Receive, Scope, Send
 
-from sealwax.api.body import read_json_body
+from sealwax.api.body import check_body, read_body
 from sealwax.api.keyed import idempotency_key
 from sealwax.api.problems import INVALID_FIELD, INVALID_JSON, ProblemError, not_allowed
 from sealwax.api.services import Services
@@ -58,8 +58,15 @@ def _route(
         headers = dict(request["headers"])
         tenant_id = await services.auth.tenant_id(headers.get(b"authorization"))
         key = idempotency_key(headers)
-        body = await read_json_body(receive, headers, most_bytes, services.body_timeout)
-        await _send(send, 202, await accept(tenant_id, key, body))
+        size = check_body(headers, most_bytes)
+        held = most_bytes if size is None else size
+        await services.room.take(tenant_id, held)
+        try:
+            body = await read_body(receive, size, most_bytes, services.body_timeout)
+            answer = await accept(tenant_id, key, body)
+        finally:
+            services.room.give_back(tenant_id, held)
+        await _send(send, 202, answer)
 
     return handle
 

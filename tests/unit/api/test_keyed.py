@@ -19,7 +19,7 @@ from sealwax.api.claims import Claims
 from sealwax.api.keyed import KeyedAcceptor
 from sealwax.api.problems import ProblemError
 from sealwax.api.recent import RecentEmails
-from sealwax.errors import StorageFullError
+from sealwax.errors import NotConfirmedError, StorageFullError
 from sealwax.mail.submission import SubmissionLimits
 from sealwax.model import topics
 from sealwax.policy.idempotency import Finish, GiveUp, Take, Taken
@@ -34,24 +34,31 @@ from sealwax.store.relational import (
 EMAIL = {"from": "hello@acme.test", "to": "ada@example.test", "subject": "Hi", "text": "Hello"}
 BATCH = json.dumps([EMAIL, EMAIL | {"stream": "marketing"}, EMAIL]).encode()
 DAY_MS = 86_400_000
+FULL = StorageFullError("the test's own")
+UNKNOWN = NotConfirmedError("the test's own")
+MARKETING = topics.requested(topics.Stream.MARKETING)
+TRANSACTIONAL = topics.requested(topics.Stream.TRANSACTIONAL)
 
 
-class FullOnce:
-    """A log that has no room for the first append to a topic."""
+class FailingOnce:
+    """A log whose first append to a topic fails, and is stored all the same where nobody knows."""
 
-    def __init__(self, log: Log, topic: str) -> None:
+    def __init__(self, log: Log, topic: str, error: Exception) -> None:
         self._log = log
-        self._full = topic
+        self._failing = topic
+        self._error = error
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._log, name)
 
     def append(self, topic: str, entries: Sequence[Entry], on_durable: OnDurable) -> None:
-        if topic == self._full:
-            self._full = ""
-            on_durable(StorageFullError("the test's own"))
-        else:
+        if topic != self._failing:
             self._log.append(topic, entries, on_durable)
+            return
+        self._failing = ""
+        if isinstance(self._error, NotConfirmedError):
+            self._log.append_wait(topic, entries)
+        on_durable(self._error)
 
 
 class Unclosing(Claims):
@@ -79,8 +86,10 @@ class Here:
         self.log: Log = open_log(LogSettings(folder / "log"))
         self.log.create_topics(topics.ALL)
 
-    def keyed(self, *, full: str = "", claims: type[Claims] = Claims) -> KeyedAcceptor:
-        log: Log = FullOnce(self.log, full)  # type: ignore[assignment]  # the rest is the log's own
+    def keyed(
+        self, *, failing: str = "", error: Exception = FULL, claims: type[Claims] = Claims
+    ) -> KeyedAcceptor:
+        log: Log = FailingOnce(self.log, failing, error)  # type: ignore[assignment]  # the rest is the log's own
         recent = RecentEmails(topics.REQUESTED, 4)
         appends = Appends(log, timedelta(seconds=10))
         partitions = {topic: log.partitions(topic) for topic in topics.REQUESTED}
@@ -112,8 +121,9 @@ async def send_batch(keyed: KeyedAcceptor) -> bytes:
 
 def test_a_batch_of_which_a_part_could_not_be_stored_is_completed_by_its_repeat(here):
     async def run() -> tuple[bytes, bytes]:
-        keyed = here.keyed(full=topics.requested(topics.Stream.MARKETING))
-        with pytest.raises(StorageFullError):
+        keyed = here.keyed(failing=MARKETING)
+        # Not that nothing was accepted: two of them are stored.
+        with pytest.raises(NotConfirmedError):
             await send_batch(keyed)
         assert len(here.ids()) == 2
         return await send_batch(keyed), await send_batch(keyed)
@@ -123,6 +133,32 @@ def test_a_batch_of_which_a_part_could_not_be_stored_is_completed_by_its_repeat(
     first, marketing, last = (item["id"] for item in json.loads(completed)["data"])
     # What stood there before stands there again, under the same id: render takes one of the two.
     assert here.ids() == {first: 2, marketing: 1, last: 2}
+
+
+def test_a_request_of_which_nobody_knows_whether_it_is_stored_keeps_its_id(here):
+    body = json.dumps(EMAIL).encode()
+
+    async def run() -> bytes:
+        keyed = here.keyed(failing=TRANSACTIONAL, error=UNKNOWN)
+        with pytest.raises(NotConfirmedError):
+            await keyed.accept("default", "k", body)
+        assert len(here.ids()) == 1
+        return await keyed.accept("default", "k", body)
+
+    accepted = asyncio.run(run())
+    assert here.ids() == {json.loads(accepted)["id"]: 2}
+
+
+def test_a_batch_of_which_nothing_could_be_stored_says_so(here):
+    body = json.dumps([EMAIL]).encode()
+
+    async def run() -> None:
+        raw = msgspec.json.decode(body, type=list[msgspec.Raw])
+        with pytest.raises(StorageFullError):
+            await here.keyed(failing=TRANSACTIONAL).accept_all("default", "k", body, raw)
+
+    asyncio.run(run())
+    assert here.ids() == {}
 
 
 def test_a_store_that_goes_away_after_the_append_does_not_take_the_answer_back(here):

@@ -1,5 +1,7 @@
 """The figures that Prometheus gets, over HTTP, of a flow on a real log."""
 
+import json
+import re
 import socket
 import urllib.request
 from collections.abc import Iterator
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from connectors.log import LogSettings, open_log
 from connectors.log.port import Entry, Log, TopicPartition
@@ -24,6 +27,7 @@ from tests.support.lifecycle import Running
 READY = TopicPartition(topics.ready(Stream.TRANSACTIONAL), 0)
 RETRY = TopicPartition(topics.retry(Stream.TRANSACTIONAL, "1m"), 0)
 SENDABLE = "sealwax_sendable_records"
+DASHBOARDS = (Path(__file__).parents[3] / "deploy/grafana/dashboards").glob("*.json")
 
 
 @pytest.fixture
@@ -51,7 +55,8 @@ class Flow:
         return len(self.parts[tp].next_batch())
 
     def metrics(self) -> FlowMetrics:
-        return FlowMetrics(self.settling, lambda: (self.limited, self.later))
+        totals = {"sealwax_leases": lambda: 3, "sealwax_in_doubt": lambda: 2}
+        return FlowMetrics(self.settling, lambda: (self.limited, self.later), totals)
 
 
 def fill(log: Log, count: int, tp: TopicPartition = READY) -> None:
@@ -69,14 +74,17 @@ def served(flow: Flow) -> Iterator[int]:
         stop()
 
 
-def asked(flow: Flow) -> dict[tuple[str, ...], float]:
-    """Name and values of labels, by the labels' names -> value."""
+def samples(flow: Flow) -> list[Sample]:
     with served(flow) as port:
         text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+    return [s for family in text_string_to_metric_families(text) for s in family.samples]
+
+
+def asked(flow: Flow) -> dict[tuple[str, ...], float]:
+    """Name and values of labels, by the labels' names -> value."""
     return {
         (sample.name, *(v for _, v in sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
+        for sample in samples(flow)
     }
 
 
@@ -174,3 +182,28 @@ def test_an_address_that_is_in_use_ends_the_process_with_a_sentence(log):
         ),
     ):
         serve_metrics(flow.metrics(), "dispatch", "127.0.0.1", other.getsockname()[1])
+
+
+def test_what_was_counted_since_the_process_began_is_told(log):
+    told = asked(Flow(log))
+    assert told["sealwax_leases_total",] == 3
+    assert told["sealwax_in_doubt_total",] == 2
+
+
+def test_each_query_of_a_dashboard_asks_for_figures_and_labels_that_are_served(log):
+    served_labels = {sample.name: set(sample.labels) for sample in samples(Flow(log))}
+    asked_for = [
+        target["expr"]
+        for dashboard in DASHBOARDS
+        for panel in json.loads(dashboard.read_text())["panels"]
+        for target in panel["targets"]
+        if target["datasource"]["uid"] == "prometheus"
+    ]
+    assert any(SENDABLE in query for query in asked_for)
+    for query in asked_for:
+        # Nothing else of the language is known here, so that nothing goes unseen.
+        form = re.fullmatch(r"(?:sum|max)(?: by \((\w+)\) )?\((\w+)\)", query)
+        assert form, query
+        label, name = form.groups()
+        assert name in served_labels, query
+        assert label is None or label in served_labels[name], query

@@ -245,7 +245,8 @@ def test_a_replayed_record_still_holds_its_idempotency_key_for_the_place_where_i
     again = here.intake().read(here.at(replay(here.log, dead).offset))
     assert again.claim == key_claim("default", "order-18")
     assert again.payload_hash
-    assert again.first == dead.source == again.first
+    assert again.first == dead.source
+    assert ("was-first-position", headers[2][1]) in dead.headers
     assert again.first.offset == item.record.offset
 
 
@@ -257,10 +258,12 @@ def test_what_a_record_had_and_no_key_is_in_it_stands_in_its_dead_record_unchang
         ("api-key", here.key.encode()),
         ("x", b"1"),
         ("x", b"2"),
+        ("repeatable", b"1"),
     )
     dead = here.put_aside(here.item(headers, b"\xff\x00{", b"\x00\xff"), here.intake())
     assert (dead.inline, dead.key, dead.reason) == (b"\xff\x00{", b"\x00\xff", "bad_request")
     ours = {"email-id", "tenant", "accepted-at", "grant"}
     assert [h for h in dead.headers if h[0] not in ours] == [
-        h for h in headers if h[0] != "api-key"
+        *(h for h in headers[:-1] if h[0] != "api-key"),
+        ("was-repeatable", b"1"),
     ]

@@ -224,10 +224,10 @@ def test_a_request_that_cannot_be_processed_is_kept_with_its_reason(
         of = item(of.record.value, headers, offset=3)
     good = here.granted(VALUE, offset=4)
     outcome, harmed = here.render([of, good])
-    ((dead_topic, dead), (events_topic, _)) = outcome.entries
+    ((dead_topic, dead), (events_topic, event)) = outcome.entries
     assert (dead_topic, events_topic) == (topics.DEAD, topics.EVENTS)
     assert dead.value == of.record.value
-    assert dead.key == of.record.key
+    assert (dead.key, event.key) == (of.record.key, None)
     assert (header(dead.headers, "reason") or b"").decode() == reason
     assert named in (header(dead.headers, "detail") or b"").decode()
     assert header(dead.headers, "source-offset") == b"3"
@@ -353,6 +353,17 @@ def test_whatever_the_json_holds_the_record_has_an_outcome(here, given_fields):
     outcome = here.rendered(here.foreign(raw))
     assert {row["kind"] for row in rows(outcome)} <= {"rendered", "rejected"}
     assert rows(outcome)
+
+
+def test_a_message_that_no_record_has_room_for_is_refused(here):
+    loop = VALUE | {"text": "{{#each n}}" + "x" * 205 + "\n{{/each}}"}
+    (small, large) = [
+        here.rendered(here.granted(loop | {"data": {"n": [0] * count}})) for count in (100, 40_000)
+    ]
+    assert [row["kind"] for row in rows(small)] == ["rendered"]
+    (row,) = rows(large)
+    assert (row["kind"], row["class"]) == ("rejected", "too_large")
+    assert "8,000,000 is the most" in row["detail"]
 
 
 def dead_of(outcome: Outcome) -> Dead:

@@ -2,9 +2,12 @@
 
 import contextlib
 import os
-import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,9 +15,18 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
 
 from sealwax.errors import ConfigurationError
-from sealwax.store.relational import RelationalSettings, StoreAwayError, open_store, sqlite_url
+from sealwax.policy.idempotency import Take
+from sealwax.store.relational import (
+    RelationalSettings,
+    Store,
+    StoreAwayError,
+    open_store,
+    sqlite_url,
+)
+from sealwax.store.relational.engine import WRITES, make_engine
 from sealwax.store.relational.migrate import HEAD, MIGRATIONS
 from sealwax.store.relational.tables import METADATA
 
@@ -38,6 +50,15 @@ def sqlite(tmp_path):
     return RelationalSettings(sqlite_url(tmp_path / "sealwax.db"), tmp_path / "master.key")
 
 
+@contextlib.contextmanager
+def writing(settings: RelationalSettings) -> Iterator[Connection]:
+    """Somebody else's transaction."""
+    engine = make_engine(settings.url, settings.timeout)
+    with engine.execution_options(**{WRITES: True}).begin() as connection:
+        yield connection
+    engine.dispose()
+
+
 def test_the_migrations_make_the_tables_that_the_code_uses(settings):
     store = open_store(settings)
     with store._reading() as connection:
@@ -49,6 +70,19 @@ def test_the_newest_migration_is_the_one_that_a_start_looks_for():
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+
+
+def test_a_database_of_an_older_version_keeps_its_rows_and_gets_what_is_missing(settings):
+    with closing(open_store(settings)) as store:
+        key = store.create_key("default", "a").key
+    with writing(settings) as other:
+        other.execute(text("DROP TABLE claims"))
+        other.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    with closing(open_store(settings)) as store:
+        assert store.tenant_of_key(key)
+        assert store.write_claims([Take("idem:default:k", b"", ("a",), 1_000)])
+        with store._reading() as connection:
+            assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
 
 
 def test_processes_that_start_together_share_one_database_one_key_and_one_tenant(settings):
@@ -94,13 +128,12 @@ def test_a_start_that_is_killed_leaves_nothing_that_stops_the_next(settings):
     store.close()
 
 
-def test_readers_do_not_wait_for_a_writer(sqlite, tmp_path):
-    store = open_store(sqlite)
+def test_readers_do_not_wait_for_a_writer(settings):
+    store = open_store(settings)
     key = store.create_key("default", "a").key
-    other = sqlite3.connect(tmp_path / "sealwax.db", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    assert store.tenant_of_key(key)
-    other.close()
+    with writing(settings) as other:
+        other.execute(text("UPDATE api_key SET name = 'b'"))
+        assert store.tenant_of_key(key)
     store.close()
 
 
@@ -128,13 +161,12 @@ def test_another_master_key_is_refused(settings):
         open_store(settings)
 
 
-def test_a_database_of_a_newer_version_is_refused(sqlite, tmp_path):
-    open_store(sqlite).close()
-    with sqlite3.connect(tmp_path / "sealwax.db") as other:
-        other.execute("UPDATE alembic_version SET version_num = '9999'")
-    other.close()
+def test_a_database_of_a_newer_version_is_refused(settings):
+    open_store(settings).close()
+    with writing(settings) as other:
+        other.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(ConfigurationError, match="newer than this sealwax"):
-        open_store(sqlite)
+        open_store(settings)
 
 
 def test_a_file_that_is_no_database_is_refused_unchanged(sqlite, tmp_path):
@@ -170,11 +202,21 @@ def test_a_password_is_in_no_error(tmp_path):
     assert "hunter2" not in str(error.value)
 
 
-def test_a_database_that_went_away_is_an_error_of_the_store(sqlite, tmp_path):
-    store = open_store(sqlite)
-    with sqlite3.connect(tmp_path / "sealwax.db") as other:
-        other.execute("DROP TABLE api_key")
-    other.close()
+def test_a_database_that_went_away_is_an_error_of_the_store(settings):
+    store = open_store(settings)
+    with writing(settings) as other:
+        other.execute(text("DROP TABLE api_key"))
     with pytest.raises(StoreAwayError, match="did not answer"):
         store.create_key("default", "a")
+    store.close()
+
+
+def test_a_pool_without_a_free_connection_is_a_store_that_is_away(settings):
+    store: Store = open_store(replace(settings, timeout=timedelta(seconds=1)))
+    held = [store._engine.connect() for _ in range(15)]  # SQLAlchemy's 5 and 10 more
+    with pytest.raises(StoreAwayError):
+        store.tenants()
+    for connection in held:
+        connection.close()
+    assert store.tenants()
     store.close()

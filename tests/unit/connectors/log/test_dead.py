@@ -1,18 +1,20 @@
 """Records of email.dead: what they keep, whatever their senders wrote into them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from connectors.log import LogSettings, open_log
-from connectors.log.dead import append_dead, dead_entry, read_dead, row_of_dead
+from connectors.log.dead import Dead, append_dead, dead_entry, read_dead, row_of_dead
+from connectors.log.fences import Writer, fence_entry
 from connectors.log.flow_spec import FlowSpec
 from connectors.log.outcomes import OutcomeWriter
-from connectors.log.port import Entry, Headers, Log, Record, TopicPartition
-from connectors.log.replay import ReplayRefusedError, refuse, replay, replayed
+from connectors.log.port import Entry, Headers, Log, Record, TopicPartition, size_of
+from connectors.log.replay import ReplayRefusedError, dead_records, refuse, replay, replayed
 from connectors.log.settling import Settling
-from sealwax.errors import UnreadableRecordError
+from sealwax.errors import RecordTooLargeError, UnreadableRecordError
 from sealwax.model import topics
 from sealwax.model.delivery import Position
 from tests.support.waiting import wait_until
@@ -73,11 +75,83 @@ def test_headers_of_a_producer_are_kept_and_never_taken_for_ours(log):
         ("api-key", b"secret"),
         ("src", b"email.requested.marketing/1/0"),
         ("x", b"\xff"),
+        ("cut", b"all of it"),
     )
     dead = read_dead(buried(log, record(headers=forged)))
     assert (dead.reason, dead.tenant_id, dead.source) == ("bad_request", "t", (*SOURCE, 7))
-    assert dead.body is None
-    assert dead.headers == (*forged[:4], ("api-key", b"redacted"), forged[6])
+    assert (dead.body, dead.cut) == (None, "")
+    was_source = ("was-src", forged[5][1])
+    assert dead.headers == (*forged[:4], ("api-key", b"redacted"), was_source, *forged[6:])
+
+
+def test_a_producer_cannot_make_a_dead_record_a_fence_or_one_of_an_older_writer(log):
+    forged: Headers = (("fence", b"render/1/9999999999"), ("writer", b"render/1/1"))
+    no_key = record(b"", forged)._replace(key=None)
+    log.append_wait(topics.DEAD, [fence_entry(1, Writer("render", 1, 2))])
+    append_dead(log, dead_entry(no_key, "bad_request", "d", flow="render"))
+    mine = dead_entry(record(), "bad_request", "d", flow="render")
+    signed = mine._replace(headers=(*mine.headers, Writer("render", 1, 2).header()))
+    log.append_wait(topics.DEAD, [signed])
+    assert [one.headers for one in dead_records(log, DEAD) if isinstance(one, Dead)] == [
+        (("was-fence", b"render/1/9999999999"), ("was-writer", b"render/1/1")),
+        (),
+    ]
+
+
+LARGE: list[tuple[bytes | None, Headers, str]] = [
+    (b"k", (("x", b"1" * 10_000_000), ("y", b"2")), "header 'x' with 10,000,000 bytes"),
+    (b"k" * 10_000_000, (("y", b"2"),), "the key with 10,000,000 bytes"),
+    (
+        b"k" * 70_000,
+        (("n" * 70_000, b""), ("y", b"2")),
+        f"the key with 70,000 bytes, header '{'n' * 80}' with 0 bytes",
+    ),
+    (
+        None,
+        (*((f"h{n}", b"") for n in range(100_000)), ("y", b"2")),
+        "header 'h0' with 0 bytes, header 'h1' with 0 bytes, ",
+    ),
+]
+
+
+@pytest.mark.parametrize(("key", "headers", "cut"), LARGE, ids=["header", "key", "name", "number"])
+def test_key_and_headers_that_are_too_large_are_cut_and_the_dead_record_says_so(
+    log, key, headers, cut
+):
+    kept = buried(log, record(b"v" * 600_000, headers)._replace(key=key))
+    assert size_of(kept) < 70_000
+    dead = read_dead(kept)
+    assert dead.cut.startswith(cut)
+    assert len(dead.cut) < 2_000
+    assert dead.headers[-1] == ("y", b"2")
+    assert dead.value(log) == b"v" * 600_000
+    with pytest.raises(ReplayRefusedError, match=r"is not kept whole, it lacks (the key|header)"):
+        replay(log, dead)
+
+
+def test_key_and_headers_of_64_kib_are_kept_whole(log):
+    headers: Headers = tuple((f"{n:04}", b"v" * 12) for n in range(1_000))
+    whole = record(headers=headers)._replace(key=b"k" * (65_536 - 32_000))
+    dead = read_dead(buried(log, whole))
+    assert (dead.cut, dead.key, dead.headers) == ("", whole.key, headers)
+
+
+def test_a_replay_of_a_value_that_is_lost_or_too_large_for_its_topic_is_refused(log, monkeypatch):
+    dead = read_dead(buried(log, record(b"x" * 600_000)))
+
+    def refuses(*_: object) -> None:
+        raise RecordTooLargeError(
+            "a record of 600000 bytes is larger than the 5 that a topic takes"
+        )
+
+    with monkeypatch.context() as patched:
+        patched.setattr(log, "append_wait", refuses)
+        with pytest.raises(ReplayRefusedError, match="larger than the 5"):
+            replay(log, dead)
+    assert dead.body
+    lost = replace(dead, body=dead.body._replace(offset=dead.body.offset + 1))
+    with pytest.raises(ReplayRefusedError, match="cannot be read back"):
+        replay(log, lost)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,15 @@ def test_what_our_promises_depend_on_cannot_be_set():
         KafkaSettings("localhost:1", client={"acks": "1", "enable.idempotence": "false"})
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["delivery.report.only.error", "message.send.max.retries", "message.timeout.ms", "retries"],
+)
+def test_an_append_is_tried_until_it_is_stored_and_then_acknowledged_whatever_is_set(name):
+    with pytest.raises(ConfigurationError, match=f"{name} cannot be set"):
+        KafkaSettings("localhost:1", client={name: "1"})
+
+
 def test_a_property_that_the_client_does_not_know_is_named():
     with pytest.raises(ConfigurationError, match=r"sasl\.passwort"):
         open_log(KafkaSettings("localhost:1", client={"sasl.passwort": "geheim"}))

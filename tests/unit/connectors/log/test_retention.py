@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from connectors.log import LogSettings, open_log
 from connectors.log.flow_spec import FlowSpec, read_back_group
 from connectors.log.port import Committed, Entry, Log, Record, TopicPartition
-from connectors.log.retention import Kept, Retention, bound, first_since
+from connectors.log.retention import Kept, Retention, bounds, first_since
 from connectors.log.settle import source_header
 from connectors.log.settling import Settling
 from connectors.log.source import LogSource
@@ -67,7 +68,7 @@ def test_the_bound_is_the_lowest_of_all_groups_and_none_may_be_missing(log, comm
     for group, offset in committed.items():
         commit(log, group, EVENTS, offset)
     kept = Kept(sources=("a", "b"), read_back=("f",), read_back_whole=("w",))
-    assert bound(log, EVENTS, kept) == expected
+    assert bounds(log, {EVENTS: kept}) == {EVENTS: expected}
 
 
 def test_segments_that_everybody_is_past_are_unlinked_and_the_rest_is_read_as_before(log, tmp_path):
@@ -81,6 +82,48 @@ def test_segments_that_everybody_is_past_are_unlinked_and_the_rest_is_read_as_be
     assert log.start_offset(EVENTS) == 30
     assert [r.offset for r in log.scan(EVENTS, 0, 40)] == list(range(30, 40))
     assert len(list_segments(tmp_path / "log" / topics.EVENTS)) < before
+
+
+class CutOff:
+    """A log over another one, which remembers the positions that outlive a power cut."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self.committed_now: dict[str, int] = {}
+        self.durable: dict[str, int] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def commit(self, group: str, positions: Any, *, durable: bool = True) -> None:
+        self._log.commit(group, positions, durable=durable)
+        if SOURCE in positions:
+            self.committed_now[group] = positions[SOURCE].offset
+        if durable:  # all that the file holds becomes it
+            self.durable = dict(self.committed_now)
+
+
+def test_no_group_stands_below_the_start_after_a_power_cut(log):
+    """A position that the timer committed between the two is in memory only (R17)."""
+    fill(log, 20, SOURCE)
+    cut = CutOff(log)
+    settling = Settling(cut, SPEC, [0], timer=False)  # type: ignore[arg-type]  # it passes calls on
+    settler = settling.settler(SOURCE)
+    for offset in range(20):
+        settler.hand_out(offset, 1)
+    settler.settle(range(5))
+    later = iter([range(5, 12)])
+
+    def before() -> None:
+        settling.commit_floors()
+        settler.settle(next(later, ()))
+        settling.commit_round()
+
+    kept = {READY: Kept(sources=("flow",))}
+    Retention(cut, [0], kept, bool, lambda: True, before).run_once()  # type: ignore[arg-type]
+    assert log.start_offset(SOURCE) == 12
+    assert cut.durable["flow"] >= 12
+    settling.close()
 
 
 def test_what_is_younger_than_its_least_time_stays(log, monkeypatch):

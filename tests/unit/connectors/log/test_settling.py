@@ -10,10 +10,11 @@ from connectors.log import LogSettings, open_log
 from connectors.log.flow_spec import FlowSpec
 from connectors.log.outcomes import OutcomeWriter
 from connectors.log.peers import Settled
-from connectors.log.port import Committed, Entry, Log, TopicPartition
+from connectors.log.port import Committed, Entry, Log, Record, TopicPartition
 from connectors.log.settle import decode_mark, encode_mark, source_header
 from connectors.log.settling import Settling
 from connectors.log.source import AcksSource, LogSource, SettleSink, SourceItem
+from connectors.log.specs import rendered_bytes
 from sealwax import clock
 from sealwax.model import topics
 from sealwax.model.delivery import Position
@@ -177,6 +178,22 @@ def test_the_mark_of_an_idle_partition_moves_with_its_outputs(log):
         wait_until(lambda: committed_ends(log) == (at + 1, 0, 0), 5, "the mark to move")
 
 
+def test_a_commit_that_comes_after_newer_ones_is_soon_overwritten(log, monkeypatch):
+    now_s = clock.monotonic()
+    monkeypatch.setattr(clock, "monotonic", lambda: now_s)
+    fill(log, 2)
+    settling = Settling(log, spec(), [NUMBER], timer=False)
+    handed_out(settling)
+    settling.settler(SOURCE).settle([0, 1])
+    settling.commit_round()
+    newest = log.committed("flow", SOURCE)
+    log.commit("flow", {SOURCE: Committed(0, WHOLE)})  # one that nobody waited for any more
+    now_s += 30  # nothing else moves meanwhile
+    settling.commit_round()
+    assert log.committed("flow", SOURCE) == newest
+    settling.close()
+
+
 def test_the_mark_stays_before_the_outcomes_of_what_is_unsettled(log):
     other = topics.ready(topics.Stream.MARKETING)
     flow = spec(shares={READY: 1, other: 1})
@@ -209,6 +226,35 @@ def test_a_start_that_reads_nothing_yet_leaves_the_mark_where_the_outcomes_are(l
         assert committed_ends(log)[0] <= at
     with started(log, flow) as settling:
         assert offsets(handed_out(settling)) == [0]
+
+
+def test_records_that_weigh_much_fill_the_process_whatever_partition_they_are_of(log):
+    other = TopicPartition(RETRY, NUMBER)
+    fill(log, 3)
+    fill(log, 3, other)
+    heavy = spec(shares={READY: 1, RETRY: 1}, window_bytes=20, weight=lambda _record: 10)
+    with started(log, heavy) as settling:
+        assert offsets(handed_out(settling)) == [0, 1]
+        assert settling.full
+        assert handed_out(settling, other) == []
+        settling.settler(SOURCE).settle([0])
+        assert offsets(handed_out(settling, other)) == [0]
+        assert settling.full
+        assert [settling.settler(tp).unsettled_bytes for tp in (SOURCE, other)] == [10, 10]
+
+
+@pytest.mark.parametrize(
+    ("value", "messages"),
+    [
+        (b"", 1),
+        (b'{"from":"a@b.c","to":"d@e.f"}', 1),
+        (b'{"from":"a@b.c","to":["d@e.f","g@h.i"],"bcc":"j\\u0040k.l"}', 3),
+        (b'{"from":"a@b.c","text":"' + b"@" * 1_000 + b'"}', 50),
+    ],
+)
+def test_a_request_weighs_what_its_recipients_get(value, messages):
+    record = Record(topics.REQUESTED[0], 0, 0, None, value, (), 0)
+    assert rendered_bytes(record) == len(value) * messages
 
 
 def test_no_more_is_handed_out_than_the_window_holds(log):
