@@ -30,6 +30,8 @@ class ClockWatchdog:
         self._on_back = on_back
         self._suspect = file.suspicion() is not None
         self._stamps_at = clock.monotonic()
+        self._asking: threading.Thread | None = None
+        self._stamp_ms: int | None = None
         wall_ms, monotonic_s = clock.both()
         self._last = first_look(wall_ms, monotonic_s * 1000)
 
@@ -54,7 +56,7 @@ class ClockWatchdog:
             try:
                 sign, self._last = self._look(self._last)  # last: `suspect` is true by then
             except Exception:
-                logger.exception("the clock could not be looked at")  # the log is away, say
+                logger.exception("the clock could not be looked at")  # the disk is full, say
                 continue
             if sign is Sign.WENT_BACK:
                 self._on_back()
@@ -85,9 +87,24 @@ class ClockWatchdog:
         return sign, watch
 
     def _fresh_stamp(self) -> int | None:
-        """Only while it matters, and not at each look: it reads the log."""
+        """What the log said, once. It is asked only while it matters, and not at each look.
+
+        By a thread of its own: a log that is away takes its time, and a step back has to be seen.
+        """
         now = clock.monotonic()
-        if not self._suspect or now - self._stamps_at < _STAMPS_EVERY_S:
-            return None
-        self._stamps_at = now
-        return self._stamps.take()
+        if self._asking is not None:
+            if self._asking.is_alive():
+                return None
+            self._asking = None
+            return self._stamp_ms
+        if self._suspect and now - self._stamps_at >= _STAMPS_EVERY_S:
+            self._stamps_at, self._stamp_ms = now, None
+            self._asking = threading.Thread(target=self._ask_log, name="stamps", daemon=True)
+            self._asking.start()
+        return None
+
+    def _ask_log(self) -> None:
+        try:
+            self._stamp_ms = self._stamps.take()
+        except Exception:
+            logger.exception("the log's stamps could not be read, tried again")

@@ -31,7 +31,6 @@ from sealwax.store.relational import Store, open_store
 
 NAME = "render"
 spec = specs.render
-KEPT = dict.fromkeys(topics.REQUESTED, Kept(sources=(NAME,)))
 
 
 @dataclass(frozen=True)
@@ -89,6 +88,13 @@ def render_ports(settings: Settings, store: Store, log: Log) -> RenderPorts:
     )
 
 
+def kept(settings: Settings) -> dict[str, Kept]:
+    """How long requests are kept, by topic: the API shows an email's text from them."""
+    return dict.fromkeys(
+        topics.REQUESTED, Kept((NAME,), least_ms=settings.bodies_kept_ms, gives_way=True)
+    )
+
+
 def flow() -> Dataflow:
     """The flow as `python -m bytewax.run flows.render` runs it."""
     settings = config.start(NAME)
@@ -108,7 +114,7 @@ def flow() -> Dataflow:
     process.on_close(store.close)
     process.on_close(expiry.close)
     process.on_close(settling.close)
-    process.let_go_of(KEPT, settings.disk_is_low, settling.commit_floors)
+    process.let_go_of(kept(settings), settings.bodies_give_way, settling.commit_floors)
     process.meet_peers()
     return build(
         Ports(

@@ -30,6 +30,8 @@ class Kept:
         read_back: Flows that read back, after a start, the partition of their own number.
         read_back_whole: Flows that read back every partition, whatever their number.
         least_ms: How long a record stays whatever its readers say, from its append.
+        gives_way: Whether it stays so long only while there is room: in need each round lets go of
+            half of what nobody has to read, the older one.
         named_by: A topic whose records name these: one stays while a record of that topic may name
             it.
         compacted: The last record of each key stays for ever, and no other; the rest says nothing.
@@ -39,6 +41,7 @@ class Kept:
     read_back: Sequence[str] = ()
     read_back_whole: Sequence[str] = ()
     least_ms: int = 0
+    gives_way: bool = False
     named_by: str = ""
     compacted: bool = False
 
@@ -51,7 +54,9 @@ class Kept:
         ]
 
 
-def bounds(log: Log, wanted: Mapping[TopicPartition, Kept]) -> dict[TopicPartition, int]:
+def bounds(
+    log: Log, wanted: Mapping[TopicPartition, Kept], *, in_need: bool = False
+) -> dict[TopicPartition, int]:
     """Below them nobody needs a record any more; 0 where a group has never committed."""
     groups = {
         tp: kept.groups(tp.partition, log.partitions(tp.topic)) for tp, kept in wanted.items()
@@ -63,15 +68,23 @@ def bounds(log: Log, wanted: Mapping[TopicPartition, Kept]) -> dict[TopicPartiti
     # One question to each group: on Kafka each is a client of its own.
     committed = {name: log.committed_all(name, tps) for name, tps in partitions.items()}
     return {
-        tp: _bound(log, tp, kept, [committed[name][tp] for name in groups[tp]])
+        tp: _bound(log, tp, kept, [committed[name][tp] for name in groups[tp]], in_need=in_need)
         for tp, kept in wanted.items()
     }
 
 
-def _bound(log: Log, tp: TopicPartition, kept: Kept, committed: Sequence[Committed | None]) -> int:
+def _bound(
+    log: Log,
+    tp: TopicPartition,
+    kept: Kept,
+    committed: Sequence[Committed | None],
+    *,
+    in_need: bool,
+) -> int:
     below = min((point.offset if point else 0 for point in committed), default=log.end_offset(tp))
     if kept.least_ms:
-        below = first_since(log, tp, clock.now_ms() - kept.least_ms, below)
+        old = first_since(log, tp, clock.now_ms() - kept.least_ms, below)
+        below = old + (below - old + 1) // 2 if in_need and kept.gives_way else old
     if kept.named_by:
         below = first_since(log, tp, _oldest_ms(log, kept.named_by) - _NAMED_WITHIN_MS, below)
     return below
@@ -141,7 +154,7 @@ class Retention:
             if not kept.compacted
             for number in self._numbers
         }
-        found = bounds(self._log, wanted)
+        found = bounds(self._log, wanted, in_need=self._in_need())
         # Positions that were committed since are bounds too, and not on the disk yet (R17): after a
         # power cut a group would stand below the start.
         self._before()

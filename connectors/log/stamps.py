@@ -6,24 +6,19 @@ from connectors.log.port import Log, TopicPartition
 
 
 class FreshStamps:
-    """Looks at the ends of some partitions. For one thread."""
+    """Looks at the ends of some partitions. For one thread at a time."""
 
     def __init__(self, log: Log, partitions: Sequence[TopicPartition]) -> None:
         self._log = log
-        self._ends = {tp: log.end_offset(tp) for tp in partitions}
+        self._ends = dict(log.end_offsets(partitions))
 
     def take(self) -> int | None:
-        """The stamp of the newest record appended since the last call; None where there is none."""
-        newest = None
-        for tp, last_end in self._ends.items():
-            end = self._log.end_offset(tp)
-            if end <= last_end:
-                continue
-            self._ends[tp] = end
-            reader = self._log.reader(tp, end - 1)
-            try:
-                stamps = [record.stamp_ms for record in reader.read(1, 1)]
-            finally:
-                reader.close()
-            newest = max([*stamps, newest or 0])
-        return newest
+        """The stamp of the newest record appended since the last call; None where there is none.
+
+        Asks the log, and waits for it as long as a scan may.
+        """
+        ends = self._log.end_offsets(self._ends)
+        last = {tp: (end - 1, end) for tp, end in ends.items() if end > self._ends[tp]}
+        stamp_ms = max((record.stamp_ms for record in self._log.scan_all(last)), default=None)
+        self._ends.update(ends)
+        return stamp_ms

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _LEAST_FREE_BYTES = 256 << 20
 _LEAST_FREE_SHARE = 0.05
+# What all appends may take until retention has looked again, and more.
+_BEFORE_REFUSING_BYTES = 256 << 20
 _PARTITIONS = 4
 _PARTITIONS_OF_KAFKA = 12
 # How much longer than for the lock of the log the API waits for the disk to answer.
@@ -85,6 +87,11 @@ class Settings:
     def trust_tenant_header(self) -> bool:
         """Whether records of producers may name their tenant without an API key."""
         return bool(self.values["trust_tenant_header"])
+
+    @property
+    def bodies_kept_ms(self) -> int:
+        """How long requests stay in the log at least, while there is room."""
+        return _ms(self.values["bodies_kept"])
 
     @property
     def events_kept_ms(self) -> int:
@@ -211,6 +218,16 @@ class Settings:
     def disk_is_low(self) -> bool:
         """Whether no mail is accepted any more."""
         return shutil.disk_usage(self.data_dir).free < self.min_free_bytes
+
+    def bodies_give_way(self) -> bool:
+        """Whether requests that were rendered make room, before mail is refused.
+
+        Never on Kafka: how full the disks of brokers are is not known here.
+        """
+        if isinstance(self.log, KafkaSettings):
+            return False
+        free = shutil.disk_usage(self.data_dir).free
+        return free < self.min_free_bytes + _BEFORE_REFUSING_BYTES
 
     @property
     def relational(self) -> "RelationalSettings":

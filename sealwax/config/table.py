@@ -261,6 +261,14 @@ SETTINGS = (
         "nothing waits for it; after a crash such mail is sent again some minutes later.",
     ),
     Setting(
+        "SEALWAX_BODIES_KEPT",
+        kinds.duration("1m", "365d"),
+        "3d",
+        "How long the log keeps requests that are rendered, from when they were accepted: subject, "
+        "html and text of an email in the API. Shorter where the disk of the embedded log gets "
+        "full.",
+    ),
+    Setting(
         "SEALWAX_EVENTS_KEPT",
         kinds.duration("8d", "365d"),
         "8d",

@@ -21,6 +21,11 @@ LATE_MS = 1_000
 STOCK_MS = 500
 # A process shows itself at least so often: it sees the others, and learns of a lost memory.
 SHOWN_AFTER_MS = 1_000
+# When it does not answer a process goes on by itself after so long: what it was granted is void by
+# then. What all did meanwhile is not counted.
+ALONE_AFTER_MS = AHEAD_MS + LATE_MS
+# While it does not answer it is asked again so often; less than it is silent when it comes back.
+RETRY_MS = 500
 # A counter that nobody has called for so long counts as one that has lost its memory: shorter than
 # a lease that was just not renewed.
 FORGETS_MS = 5_000
@@ -80,13 +85,13 @@ def permits_alone(most: int, name: str, held: int, standing: Standing, now_ms: f
 def rate_alone(rate: Rate, name: str, standing: Standing) -> tuple[Rate, float]:
     """The rate that a process may take while the counter is away, and its first horizon.
 
-    It starts when the tokens that were granted before are void or used. The slots of the members
-    lie between each other as long as each is taken when it comes.
+    It starts when the tokens that were granted before are void. The slots of the members lie
+    between each other as long as each is taken when it comes.
     """
     since_ms = standing.away_since_ms or 0.0
     if not standing.members:
         return Rate(rate.period_ms * _UNSEEN_PART), since_ms
     alone = Rate(rate.period_ms * standing.members, max(1, rate.burst // standing.members))
     slack_ms = alone.period_ms * (alone.burst - 1)
-    first_ms = since_ms + AHEAD_MS + standing.place(name) * rate.period_ms
+    first_ms = since_ms + ALONE_AFTER_MS + standing.place(name) * rate.period_ms
     return alone, first_ms + slack_ms

@@ -61,8 +61,10 @@ def test_a_full_disk_refuses_mail_loses_none_and_takes_mail_again(tmp_path: Path
             assert refusal.status_code == 503
             assert refusal.headers["retry-after"]
             assert "disk" in refusal.json()["detail"]
-            wait_until(lambda: {e["id"] for e in sink.index()} >= set(accepted), 120, "all mail")
+            wait_until(lambda: {e["id"] for e in sink.index()} >= set(accepted), 180, "all mail")
             accepted.append(wait_until(lambda: accepts(platform), 60, "room for more"))
+            first = f"/v1/emails/{accepted[0]}"
+            wait_until(lambda: platform.api.get(first).json()["body_note"], 60, "its text to go")
             wait_until(lambda: platform.stats()["delivered"] == len(accepted), 60, "all outcomes")
             received = sorted(entry["id"] for entry in sink.index())
             print(

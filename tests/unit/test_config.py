@@ -1,7 +1,9 @@
 """Settings: what is read, what is refused, and that their page says the same."""
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -90,6 +92,22 @@ def test_shared_limits_close_a_session_before_its_permit_may_go_to_another_proce
 def test_large_domains_are_read_as_recipients_have_them():
     settings = load({"SEALWAX_LARGE_DOMAINS": "Gmail.com=8, b.test=2"})
     assert settings.large_domains == {"gmail.com": 8, "b.test": 2}
+
+
+@pytest.mark.parametrize(
+    ("free_mb", "is_low", "give_way"),
+    [(999, True, True), (1_000, False, True), (1_255, False, True), (1_256, False, False)],
+)
+def test_bodies_give_way_before_mail_is_refused(monkeypatch, free_mb, is_low, give_way):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free_mb << 20))
+    settings = load({"SEALWAX_MIN_FREE": "1000MB"})
+    assert (settings.disk_is_low(), settings.bodies_give_way()) == (is_low, give_way)
+
+
+def test_bodies_in_kafka_do_not_give_way_to_the_disk_of_this_machine(monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    settings = load({"SEALWAX_MIN_FREE": "1000MB", "KAFKA_BOOTSTRAP_SERVERS": "k:9092"})
+    assert not settings.bodies_give_way()
 
 
 def test_the_reserve_is_the_larger_of_a_size_and_a_share(tmp_path):

@@ -34,6 +34,7 @@ SCRIPT = files(__package__).joinpath("round.lua").read_text()
 _TERMS = {
     "permits_ms": sharing.PERMITS_MS,
     "forgets_ms": sharing.FORGETS_MS,
+    "alone_ms": sharing.ALONE_AFTER_MS,
     "ahead_ms": sharing.AHEAD_MS,
     "stock_ms": sharing.STOCK_MS,
     "turn_ms": sharing.TURN_MS,
@@ -41,7 +42,6 @@ _TERMS = {
 _NEVER = float("inf")
 _GAP_MS = 25.0  # between two calls
 _BEAT_MS = 100.0  # and about so much where nobody waits
-_RETRY_MS = 500.0  # while the server is away; less than it is silent when it comes back
 _LOOK_EVERY_S = 1.0
 _AT_ONCE = 500  # limits in a call: the server does nothing else meanwhile
 
@@ -118,9 +118,11 @@ class RedisLimits(Limits):
         self._on_room = on_room
         self._random = random or Random()  # noqa: S311 - spreads load, keeps no secret
         self._now_ms = now_ms
+        timeout_ms = timeout / timedelta(milliseconds=1)
         self._terms = {
             **_TERMS,
-            "silent_ms": sharing.SILENT_MS + timeout / timedelta(milliseconds=1),
+            "silent_ms": sharing.SILENT_MS + timeout_ms,
+            "noticed_ms": sharing.RETRY_MS + timeout_ms,
         }
         self._since = ""
         self._me = f"{self._random.getrandbits(128):032x}"
@@ -210,7 +212,7 @@ class RedisLimits(Limits):
         heard = True
         if rates or permits or self._must_show(now_ms):
             heard = self._carry(rates, permits)
-        self._not_before_ms = self._now_ms() + (_GAP_MS if heard else _RETRY_MS)
+        self._not_before_ms = self._now_ms() + (_GAP_MS if heard else sharing.RETRY_MS)
         # Drawn, so that no process is always the one that comes just after another.
         self._beat_ms = self._now_ms() + _BEAT_MS * (0.75 + self._random.random() / 2)
         self._let_go({limit for limit, _ in (*rates, *permits)} if heard else set(self._active))
@@ -250,7 +252,7 @@ class RedisLimits(Limits):
             except Exception:
                 logger.exception("shared limits failed")
                 self._away(self._now_ms(), "internal error")
-                self._not_before_ms = self._now_ms() + _RETRY_MS
+                self._not_before_ms = self._now_ms() + sharing.RETRY_MS
                 self._plan(0.0)
 
     def _waits_its_turn(self) -> bool:

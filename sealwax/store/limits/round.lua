@@ -15,11 +15,18 @@ end
 
 -- Since when this memory is whole: nothing is granted until what was granted before is over. When
 -- nobody has called for a while it is not: leases may have run out that are used all the same.
-local since, called = string.match(redis.call('GET', base .. 'since') or '', '(%S+) (%S+)')
-since, called = tonumber(since), tonumber(called)
+--
+-- And since when rates are: after a shorter while processes have sent by themselves, and do so until
+-- they have noticed that there are answers again. Buckets are empty then.
+local kept = redis.call('GET', base .. 'since') or ''
+local since, called, counts = string.match(kept, '(%S+) (%S+) (%S+)')
+since, called, counts = tonumber(since), tonumber(called), tonumber(counts)
 if not since or since > now or now - called > ask.forgets_ms then
-  since = now
+  since, counts = now, now + ask.silent_ms
+elseif now - called > ask.alone_ms then
+  counts = math.max(counts, now + ask.noticed_ms)
 end
+counts = math.min(counts, now + ask.silent_ms) -- the clock was set back
 local speaks_at = since + ask.silent_ms
 
 -- The processes there are. With the last that leaves nothing is held, and nothing can be forgotten.
@@ -40,7 +47,8 @@ for _, id in ipairs(redis.call('ZRANGE', members_key, 0, -1)) do
   end
 end
 called = members > 0 and now or now + HOUR_MS
-redis.call('SET', base .. 'since', ms(since) .. ' ' .. ms(called), 'PX', HOUR_MS)
+local keep = ms(since) .. ' ' .. ms(called) .. ' ' .. ms(counts)
+redis.call('SET', base .. 'since', keep, 'PX', HOUR_MS)
 
 -- One rate: {name, period, burst, tokens wanted, tokens held} -> {granted, ms until the first may be
 -- used, ms until more can be had}. GCRA, as sealwax.policy.throttle.
@@ -60,7 +68,7 @@ local function grant_tokens(name, period, burst, wanted, held)
       askers = askers + 1
     end
   end
-  local arrival = math.max(horizon, now, speaks_at + slack)
+  local arrival = math.max(horizon, now, counts + slack)
   local stock = math.max(1, math.ceil(ask.stock_ms / period / askers)) - held
   local there = math.floor((now + ask.ahead_ms + slack - arrival) / period) + 1
   local granted = math.max(0, math.min(wanted, stock, there))

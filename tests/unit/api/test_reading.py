@@ -138,6 +138,21 @@ def test_an_email_whose_request_the_log_no_longer_holds_says_so(api: Api, events
     assert email["recipients"][0]["address"] == "ada@example.test"
 
 
+def test_an_emails_text_is_there_until_the_log_lets_go_of_its_request(api: Api, events: Events):
+    ident = api.send().json()["id"]
+    events.rows = [row(api, ident, "delivered", "ada@example.test", rcpts=1)]
+    before = api.http.get(f"/v1/emails/{ident}").json()
+    assert (before["html"], before["body_note"]) == (EMAIL["html"], None)
+    record = by_id(api.records())[ident]
+    log = open_log(LogSettings(api.data_dir / "log"))
+    log.delete_before(TopicPartition(record.topic, record.partition), record.offset + 1)
+    log.close()
+    after = api.http.get(f"/v1/emails/{ident}").json()
+    assert (after["subject"], after["html"], after["text"]) == (None, None, None)
+    assert after["body_note"] == "The log no longer holds the request of this email."
+    assert after["status"] == "delivered"
+
+
 def test_a_row_that_points_to_another_tenants_request_shows_nothing_of_it(api: Api, events: Events):
     ident = api.send(html="<p>secret</p>").json()["id"]
     api.store.create_tenant("curious", "Curious")

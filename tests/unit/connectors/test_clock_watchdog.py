@@ -1,37 +1,25 @@
 """The thread that watches the clocks, over a real log and a file that all processes read."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from typing_extensions import override
 
 from connectors import clock_watchdog
 from connectors.clock_watchdog import ClockWatchdog
 from connectors.log import LogSettings, open_log
-from connectors.log.port import Entry, Log, TopicPartition
+from connectors.log.port import Entry, TopicPartition
 from connectors.log.stamps import FreshStamps
 from sealwax import clock
+from sealwax.errors import LogAwayError
 from sealwax.model import topics
 from sealwax.store.clock_file import ClockFile, Suspicion
 from tests.support.waiting import wait_until
 
 TP = TopicPartition(topics.EVENTS, 0)
 DAY_S = 86_400
-
-
-class SeenStamps(FreshStamps):
-    """Remembers what was taken."""
-
-    def __init__(self, log: Log) -> None:
-        super().__init__(log, [TP])
-        self.taken: list[int | None] = []
-
-    @override
-    def take(self) -> int | None:
-        self.taken.append(super().take())
-        return self.taken[-1]
 
 
 class Bench:
@@ -54,7 +42,7 @@ class Bench:
         self.log.create_topics(topics.ALL)
         self.file = ClockFile(folder)
         self.went_back = 0
-        self.stamps = SeenStamps(self.log)
+        self.stamps = FreshStamps(self.log, [TP])
 
     def watchdog(self) -> ClockWatchdog:
         made = ClockWatchdog(self.file, self.stamps, self._on_back)
@@ -116,9 +104,10 @@ def test_ten_minutes_that_agree_with_the_log_make_it_trusted_again(bench):
     bench.file.suspect(Suspicion(DAY_S * 1000, 0))
     watchdog = bench.watchdog()
     bench.passed_s += 500
+    agreed_since_ms = watchdog._last.agreed_since_ms
     bench.log.append_wait(TP.topic, [Entry(0, b"k", b"{}")])  # stamped 500 s behind this clock
     bench.passed_s += 20
-    wait_until(lambda: any(bench.stamps.taken), 5, "the stamp to be read")
+    wait_until(lambda: watchdog._last.agreed_since_ms > agreed_since_ms, 5, "the log to be heard")
     bench.passed_s += 200
     looks = bench.looks
     wait_until(lambda: bench.looks > looks + 2, 5, "two looks")
@@ -128,14 +117,36 @@ def test_ten_minutes_that_agree_with_the_log_make_it_trusted_again(bench):
     assert bench.file.suspicion() is None
 
 
-def test_a_fresh_stamp_is_that_of_a_record_appended_since(bench):
-    assert bench.stamps.take() is None
-    begun_ms = clock.now_ms()
-    bench.log.append_wait(TP.topic, [Entry(0, b"k", b"1"), Entry(0, b"k", b"2")])
-    stamp_ms = bench.stamps.take()
-    assert stamp_ms is not None
-    assert begun_ms <= stamp_ms <= clock.now_ms()
-    assert bench.stamps.take() is None
+def test_a_step_back_is_seen_while_the_log_does_not_answer(bench, monkeypatch):
+    asked, answers = threading.Event(), threading.Event()
+
+    def take() -> None:
+        asked.set()
+        answers.wait(60)
+
+    monkeypatch.setattr(bench.stamps, "take", take)
+    bench.file.suspect(Suspicion(DAY_S * 1000, 0))
+    bench.watchdog()
+    bench.passed_s += 20
+    assert asked.wait(10)
+    bench.wall_s = -2
+    wait_until(lambda: bench.went_back, 10, "the step to be seen")
+    answers.set()
+
+
+def test_a_log_that_is_away_is_asked_again(bench, monkeypatch):
+    asked = []
+
+    def take() -> int:
+        asked.append(1)
+        raise LogAwayError("away")
+
+    monkeypatch.setattr(bench.stamps, "take", take)
+    bench.file.suspect(Suspicion(DAY_S * 1000, 0))
+    bench.watchdog()
+    for count in (1, 2):
+        bench.passed_s += 20
+        wait_until(lambda count=count: len(asked) >= count, 10, "the question")
 
 
 def test_a_file_that_cannot_be_read_is_a_clock_that_is_not_trusted(tmp_path):

@@ -140,6 +140,23 @@ def test_what_is_younger_than_its_least_time_stays(log, monkeypatch):
     assert log.start_offset(EVENTS) == 5
 
 
+@pytest.mark.parametrize("gives_way", [True, False])
+def test_in_need_what_gives_way_goes_by_halves_before_its_time_and_nothing_else_does(
+    log, gives_way
+):
+    fill(log, 20, EVENTS)
+    commit(log, "a", EVENTS, 11)
+    kept = Kept(("a",), least_ms=HOUR_MS, gives_way=gives_way)
+    in_need = threading.Event()
+    retention = Retention(log, [0], {topics.EVENTS: kept}, in_need.is_set, bool)
+    starts = []
+    for need in (False, True, True, True, True, True):
+        (in_need.set if need else in_need.clear)()
+        retention.run_once()
+        starts.append(log.start_offset(EVENTS))
+    assert starts == ([0, 6, 9, 10, 11, 11] if gives_way else [0] * 6)
+
+
 def test_a_start_finds_all_that_it_reads_back_after_a_deletion(log):
     fill(log, 10, SOURCE)
     settling = Settling(log, SPEC, [0])
