@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalErr
 from connectors.clickhouse.burial import GROUP, Burial
 from connectors.clickhouse.io import ClickHouseSink, Flush
 from connectors.clickhouse.patience import Patience
-from connectors.clickhouse.ranges import fences_of
+from connectors.clickhouse.ranges import followed
 from connectors.clickhouse.repair import repair
 from connectors.clickhouse.rows import Line, insert, line_of, stop_inserts
 from connectors.log import LogSettings, open_log
@@ -115,9 +116,9 @@ def sink_over(
 ) -> tuple[Any, Burial]:
     bury = Burial(log, SOURCES)
     patience = Patience(None, None, stopped_within, sure)
-    return ClickHouseSink(log, client, bury, patience, fences_of(log, SOURCES)).build(
-        "sink", 0, 1
-    ), bury
+    return ClickHouseSink(
+        log, client, bury, patience, followed(log, SOURCES, in_cluster=False)
+    ).build("sink", 0, 1), bury
 
 
 def never(_seconds: float) -> bool:
@@ -168,7 +169,12 @@ def test_a_sink_that_is_stopped_while_the_server_is_away_leaves_its_range_to_the
     assert log.committed(GROUP, SOURCES[0]) == Committed(0, "19")
     patience = Patience(None, None, never)
     positions = repair(
-        log, server.client(), SOURCES, Burial(log, SOURCES), patience, fences_of(log, SOURCES)
+        log,
+        server.client(),
+        SOURCES,
+        Burial(log, SOURCES),
+        patience,
+        followed(log, SOURCES, in_cluster=False),
     )
     places, rolled_up, twice = held(server.client())
     assert (len(places), rolled_up, twice) == (20, 20, 0)
@@ -218,7 +224,7 @@ def test_a_start_that_is_not_sure_of_its_partitions_ends_without_an_insert(serve
     log.commit(GROUP, uncertain, durable=True)
     for times in range(3):
         sure = iter([True] * times)
-        patience = Patience(None, None, never, lambda sure=sure: next(sure, False))
+        patience = Patience(None, None, never, partial(next, sure, False))
         with pytest.raises(SystemExit):
             repair(
                 log,
@@ -226,7 +232,7 @@ def test_a_start_that_is_not_sure_of_its_partitions_ends_without_an_insert(serve
                 SOURCES,
                 Burial(log, SOURCES),
                 patience,
-                fences_of(log, SOURCES),
+                followed(log, SOURCES, in_cluster=False),
             )
         assert log.committed_all(GROUP, SOURCES) == uncertain
 
@@ -242,7 +248,9 @@ def test_a_start_waits_for_a_server_that_is_away(server, log):
 
     client: Any = Breaking(server.client(), 6, 0)
     bury, patience = Burial(log, SOURCES), Patience(None, None, waiting)
-    positions = repair(log, client, SOURCES, bury, patience, fences_of(log, SOURCES))
+    positions = repair(
+        log, client, SOURCES, bury, patience, followed(log, SOURCES, in_cluster=False)
+    )
     assert waited == [0.5, 1, 2, 4, 8, 10]
     assert positions == dict.fromkeys(SOURCES, 5)
     assert held(server.client())[1:] == (10, 0)
@@ -263,10 +271,10 @@ def test_a_repair_that_is_tried_again_takes_what_stands_before_a_fence_and_not_w
     )
     log.commit(GROUP, {SOURCES[0]: Committed(0, "3")}, durable=True)
     client: Any = Breaking(server.client(), 2, 0)
-    bury, fences = Burial(log, SOURCES), fences_of(log, SOURCES)
-    repair(log, client, SOURCES, bury, Patience(None, None, never), fences)
+    bury, follows = Burial(log, SOURCES), followed(log, SOURCES, in_cluster=False)
+    repair(log, client, SOURCES, bury, Patience(None, None, never), follows)
     assert held(server.client())[0] == [(0, 0), (0, 3)]
-    assert fences[SOURCES[0]].before(4) == (new,)
+    assert follows[SOURCES[0]].fences.before(4) == (new,)
 
 
 def test_an_insert_that_goes_on_without_its_client_is_ended_and_others_are_not(server):
@@ -333,7 +341,7 @@ def test_a_start_stores_once_what_an_insert_of_the_last_run_is_still_storing(ser
         SOURCES,
         Burial(log, SOURCES),
         Patience(None, None, never),
-        fences_of(log, SOURCES),
+        followed(log, SOURCES, in_cluster=False),
     )
     thread.join(30)
     places, rolled_up, twice = held(client)
