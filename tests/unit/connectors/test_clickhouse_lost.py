@@ -1,15 +1,12 @@
 """Offsets that a cluster forgot, and records that are gone before analytics read them (R4): nothing
 is stored twice, and nothing skipped in silence."""
 
-import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from clickhouse_connect.driver.client import Client
 from structlog.testing import capture_logs
@@ -25,36 +22,22 @@ from connectors.clickhouse.rebuild import rebuild
 from connectors.clickhouse.repair import repair
 from connectors.log import KafkaSettings, LogSettings, open_log
 from connectors.log.port import Committed, Entry, Log, Record, TopicPartition
-from connectors.records import iso
-from sealwax import clock
 from sealwax.model import topics
-from sealwax.model.email_id import email_id
 from sealwax.store.analytics.server import ClickHouseServer
-from tests.support.clickhouse_http import StandIn, running_clickhouse
 from tests.support.kafka import namespace
 from tests.support.lifecycle import Running
+from tests.support.storing import SOURCES, event
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
-SOURCES = tuple(TopicPartition(topics.EVENTS, number) for number in range(2))
 OURS, OTHER = SOURCES
 PATIENCE = Patience(None, None)
 
 
-@pytest.fixture(scope="module")
-def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    with running_clickhouse(tmp_path_factory.mktemp("server") / "clickhouse") as running:
-        yield running
-
-
 @pytest.fixture
-def client(stand_in: StandIn) -> Client:
-    """Of its database, with empty tables."""
-    client = ClickHouseServer(stand_in.url, timedelta(seconds=30)).client()
-    for table in ("events", "stats_hourly"):
-        client.command(f"TRUNCATE TABLE {table}")
-    return client
+def client(server: ClickHouseServer) -> Client:
+    return server.client()
 
 
 @pytest.fixture(params=["sqlite", "kafka"])
@@ -70,17 +53,11 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
         yield log
 
 
-def event(number: int) -> bytes:
-    """A row of its own, in one of 30 hours."""
-    at_ms = clock.now_ms() - number % 30 * 3_600_000
-    ident = email_id(at_ms, random.Random(number).randbytes(10))
-    row = {"tenant": "t", "email_id": ident, "at": iso(at_ms), "kind": "delivered"}
-    return orjson.dumps({**row, "detail": "x" * 2_000})
-
-
 def append(log: Log, count: int) -> None:
     """So many rows, in the partitions in turn."""
-    log.append_wait(topics.EVENTS, [Entry(n % 2, None, event(n)) for n in range(count)])
+    log.append_wait(
+        topics.EVENTS, [Entry(n % 2, None, event(n, detail="x" * 2_000)) for n in range(count)]
+    )
 
 
 def begin(log: Log, client: Client, *, in_cluster: bool = False) -> dict[TopicPartition, int]:
