@@ -107,15 +107,14 @@ def test_a_process_that_starts_meanwhile_waits_until_the_work_is_done(log, setti
 @contextmanager
 def command(settings: KafkaSettings) -> Iterator["subprocess.Popen[str]"]:
     """A command that is alone, in a process of its own."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", ASKED, settings.bootstrap, settings.namespace],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def answer(process: "subprocess.Popen[str]", *, asked: bool = True) -> str:
