@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import bytewax.operators as op
+import structlog
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
@@ -11,7 +12,7 @@ from bytewax.outputs import Sink
 from connectors.clickhouse.burial import Burial
 from connectors.clickhouse.io import ClickHouseSink, EventsSource, FlushSource
 from connectors.clickhouse.patience import first_client, patience
-from connectors.clickhouse.ranges import fences_of
+from connectors.clickhouse.ranges import followed
 from connectors.clickhouse.repair import repair
 from connectors.flow_process import FlowProcess
 from connectors.log.port import TopicPartition
@@ -23,6 +24,12 @@ from sealwax.model import topics
 from sealwax.store.analytics.opening import open_clickhouse
 
 NAME = "analytics"
+_OWN_CLICKHOUSE = (
+    "events go into a ClickHouse of this machine alone: where others may take analytics over, give "
+    "all of them the same CLICKHOUSE_URL"
+)
+
+logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,14 +73,17 @@ def flow() -> Dataflow:
     # It compares a roll-up with its events: another one that inserts meanwhile would not agree.
     process = FlowProcess(NAME, settings.data_dir, settings.log, settings.session, alone=True)
     stored = settings.analytics
+    if process.owner.writers and not stored.url:
+        logger.warning(_OWN_CLICKHOUSE)
     clickhouse = open_clickhouse(stored)
     waits = patience(clickhouse, stored.insert_timeout, stored.repair_timeout, process)
     client = first_client(clickhouse, waits)
 
     sources = [TopicPartition(topic, n) for topic in WITH_ROWS for n in process.numbers]
-    bury = Burial(process.log, sources)
-    fences = fences_of(process.log, sources)
-    positions = repair(process.log, client, sources, bury, waits, fences, suspects=process.suspects)
+    bury = Burial(process.log, sources, waits.for_owner)
+    # In a log of its own nobody makes a topic anew, and a copy of it into a cluster is another one.
+    follows = followed(process.log, sources, in_cluster=bool(process.owner.writers))
+    positions = repair(process.log, client, sources, bury, waits, follows, process.suspects)
     process.let_go_of(kept(settings), settings.disk_is_low)
     process.on_close(clickhouse.answer(stored.socket))
     return build(
@@ -81,7 +91,7 @@ def flow() -> Dataflow:
             events=EventsSource(process.log, positions, process, process.suspects),
             flushes=FlushSource(process),
             clickhouse=ClickHouseSink(
-                process.log, clickhouse.client, bury, waits, fences, process.suspects
+                process.log, clickhouse.client, bury, waits, follows, process.suspects
             ),
         )
     )

@@ -1,6 +1,6 @@
 """Putting records aside that cannot be stored: each once, over crashes too."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from connectors.log.dead import append_dead, dead_entry, read_dead
 from connectors.log.port import Log, Record, TopicPartition
@@ -17,11 +17,27 @@ class Burial:
     A range is committed after its records were looked at. So what is looked at again after a crash
     may stand in `email.dead` already: a start reads what it has of records that are not settled.
     Within one life a record may be looked at again until its range is done.
+
+    A process that stands still between its look at its ownership and the append may put aside what
+    the next owner has put aside too: a dead record twice, as these carry no writer (R3).
     """
 
-    def __init__(self, log: Log, sources: Sequence[TopicPartition]) -> None:
-        """Takes the partitions that are read; what was committed of them must not change before."""
+    def __init__(
+        self,
+        log: Log,
+        sources: Sequence[TopicPartition],
+        for_owner: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Begins with what the last run put aside.
+
+        Args:
+            log: The log.
+            sources: The partitions that are read; what was committed of them must not change
+                before.
+            for_owner: Returns as soon as the process is sure of its partitions, or raises.
+        """
         self._log = log
+        self._for_owner = for_owner
         self._now: dict[TopicPartition, set[int]] = {}
         self._before = _buried(log, sources)
 
@@ -29,6 +45,7 @@ class Burial:
         """Puts a record aside, unless that was done before."""
         here = self._now.setdefault(TopicPartition(record.topic, record.partition), set())
         if record.offset not in here and not self.stands(record):
+            self._for_owner()
             here.add(record.offset)
             append_dead(self._log, dead_entry(record, reason, detail, flow=GROUP))
 

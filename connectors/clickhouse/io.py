@@ -19,15 +19,19 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from typing_extensions import override
 
-from connectors.clickhouse.burial import GROUP, Burial
+from connectors.clickhouse.burial import Burial
+from connectors.clickhouse.commits import Commits
+from connectors.clickhouse.lost import say_stopped
 from connectors.clickhouse.patience import Patience, StoppedWhileAwayError, patiently
-from connectors.clickhouse.ranges import FencesOf, Range
+from connectors.clickhouse.ranges import FollowedOf
 from connectors.clickhouse.repair import store_missing
 from connectors.clickhouse.rows import Line, insert, line_of, position_of
+from connectors.log.lost import why_lost
 from connectors.log.port import Committed, Log, Record, TopicPartition
 from connectors.log.source import Lifecycle, partition_name
 from connectors.log.suspects import Suspects
 from sealwax import clock
+from sealwax.errors import LogPositionError
 
 _WAKE_MS = 20
 _READ_RECORDS = 2_000
@@ -64,7 +68,10 @@ class _EventsPartition(StatefulSourcePartition[Item, None]):
         self._tp = tp
         self._suspects = suspects
         self._waiting: deque[Record] = deque()  # read, and it is not their turn yet
+        self._log = log
         self._reader = log.reader(tp, position)
+        self._read_to = position
+        self._stopped = False
         self._process = process
         self._busy = False
 
@@ -81,7 +88,7 @@ class _EventsPartition(StatefulSourcePartition[Item, None]):
         return items
 
     def _next(self) -> list[Item]:
-        records = [*self._waiting, *self._reader.read(_READ_RECORDS, _READ_BYTES)]
+        records = [*self._waiting, *self._read()]
         self._waiting.clear()
         if records and self._suspects is not None:
             self._suspects.reached(self._tp, records[-1].offset + 1)
@@ -90,11 +97,34 @@ class _EventsPartition(StatefulSourcePartition[Item, None]):
     def _next_run(self, suspects: Suspects) -> list[Item]:
         """A run of a careful process, inserted by itself (R16)."""
         if not self._waiting:
-            self._waiting.extend(self._reader.read(_READ_RECORDS, _READ_BYTES))
+            self._waiting.extend(self._read())
         run: list[Item] = []
         while self._waiting and suspects.admit(position_of(self._waiting[0])):
             run.append(self._waiting.popleft())
         return [*run, Flush()] if run else []
+
+    def _read(self) -> list[Record]:
+        """The next records; none from where the log has lost some on (R4)."""
+        if self._stopped:
+            return []
+        try:
+            records = self._reader.read(_READ_RECORDS, _READ_BYTES)
+        except LogPositionError as error:
+            self._stop(str(error))
+            return []
+        if records and records[0].offset > self._read_to:
+            first = self._log.start_offset(self._tp)
+            lost = why_lost(self._read_to, first, records[0].offset)
+            if lost:
+                self._stop(lost)
+                return []
+        if records:
+            self._read_to = records[-1].offset + 1
+        return records
+
+    def _stop(self, reason: str) -> None:
+        self._stopped = True
+        say_stopped(self._tp, reason)
 
     @override
     def next_awake(self) -> datetime | None:
@@ -143,6 +173,7 @@ class _FlushPartition(StatelessSourcePartition[Item]):
     def next_batch(self) -> list[Item]:
         if self._process.quiet(_QUIET_S):
             raise StopIteration
+        self._process.running()  # also where every partition is stopped
         now = clock.monotonic()
         if now - self._flushed_at < _FLUSH_EVERY_S and not self._process.draining():
             return []
@@ -168,20 +199,20 @@ class FlushSource(DynamicSource[Item]):
 class _ClickHousePartition(StatelessSinkPartition[Item]):
     def __init__(  # noqa: PLR0913, PLR0917 - what a sink has at hand
         self,
-        log: Log,
+        commits: Commits,
         client: Client,
         bury: Burial,
         patience: Patience,
         suspects: Suspects | None,
-        fences: FencesOf,
+        followed: FollowedOf,
         turn: AbstractContextManager[object],
     ) -> None:
-        self._log = log
+        self._commits = commits
         self._client = client
         self._bury = bury
         self._patience = patience
         self._suspects = suspects
-        self._fences = fences
+        self._followed = followed
         self._turn = turn
         self._given_up = False
         self._lines: list[Line] = []
@@ -197,7 +228,10 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
                 return
             if isinstance(item, Record):
                 self._take(item)
-            elif not self._ranges:
+                continue
+            if self._commits.is_time_to_renew() and self._patience.sure():
+                self._commits.renew()
+            if not self._ranges:
                 self._settle()
             elif self._is_due():
                 self._flush()
@@ -211,9 +245,14 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
         tp = TopicPartition(record.topic, record.partition)
         first, _ = self._ranges.get(tp, (record.offset, 0))
         self._ranges[tp] = (first, record.offset)
-        if not self._fences[tp].admits(record):
+        if not self._followed[tp].fences.admits(record):
             return
-        line = line_of(record, self._bury, self._suspects)
+        try:
+            line = line_of(record, self._bury, self._suspects)
+        except StoppedWhileAwayError:
+            self._given_up = True
+            self._ranges = {}
+            return
         if line is not None:
             self._lines.append(line)
             self._bytes += max(len(line.json), len(record.value or b""))
@@ -228,13 +267,11 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
         """
         lines, ranges, stored = self._lines, self._ranges, self._stored
         self._lines, self._bytes, self._ranges, self._stored = [], 0, {}, {}
-        positions = {
-            tp: Range(a, b, self._fences[tp].before(a)).committed() for tp, (a, b) in ranges.items()
-        }
+        positions = {tp: self._followed[tp].at(a, b) for tp, (a, b) in ranges.items()}
         with self._turn:
             try:
                 self._patience.for_owner()
-                self._log.commit(GROUP, positions, durable=True)
+                self._commits.commit(positions, durable=True)
                 self._insert(lines, ranges)
             except StoppedWhileAwayError:
                 # No other range may be committed over one that is uncertain: the next start looks.
@@ -242,10 +279,7 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
                 return
         for tp in ranges:
             self._bury.done(tp)
-        self._stored = stored | {
-            tp: Range(b + 1, None, self._fences[tp].before(b + 1)).committed()
-            for tp, (_, b) in ranges.items()
-        }
+        self._stored = stored | {tp: self._followed[tp].at(b + 1) for tp, (_, b) in ranges.items()}
         if self._suspects is not None and self._suspects.careful:
             self._settle()
             for tp, (_, last) in ranges.items():
@@ -267,7 +301,7 @@ class _ClickHousePartition(StatelessSinkPartition[Item]):
         Need not be durable: without it the next start looks at ranges that are whole.
         """
         if self._stored and self._patience.sure():
-            self._log.commit(GROUP, self._stored, durable=False)
+            self._commits.commit(self._stored, durable=False)
         self._stored = {}
 
     @override
@@ -291,14 +325,14 @@ class ClickHouseSink(DynamicSink[Item]):
         client: Callable[[], Client],
         bury: Burial,
         patience: Patience,
-        fences: FencesOf,
+        followed: FollowedOf,
         suspects: Suspects | None = None,
     ) -> None:
-        self._log = log
+        self._commits = Commits(log, followed.keys())
         self._client = client
         self._bury = bury
         self._patience = patience
-        self._fences = fences
+        self._followed = followed
         self._suspects = suspects
         # In this process nothing is compared while it inserts.
         self._turn: AbstractContextManager[object] = (
@@ -308,11 +342,11 @@ class ClickHouseSink(DynamicSink[Item]):
     @override
     def build(self, step_id: str, worker_index: int, worker_count: int) -> _ClickHousePartition:
         return _ClickHousePartition(
-            self._log,
+            self._commits,
             self._client(),
             self._bury,
             self._patience,
             self._suspects,
-            self._fences,
+            self._followed,
             self._turn,
         )

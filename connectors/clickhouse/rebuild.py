@@ -1,14 +1,13 @@
 """Refilling ClickHouse from the log, for when its directory was lost or is not trusted."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
 from itertools import islice
 
 from clickhouse_connect.driver.client import Client
 
 from connectors.clickhouse.burial import GROUP
 from connectors.clickhouse.patience import Patience
-from connectors.clickhouse.ranges import Range, range_of
+from connectors.clickhouse.ranges import Followed, life_of, range_of
 from connectors.clickhouse.roll_up import recompute
 from connectors.clickhouse.rows import Line, insert, line_of, stop_inserts
 from connectors.log.fences import Fences
@@ -26,18 +25,21 @@ WHERE _topic = {topic:String} AND _partition = {partition:UInt16} AND _offset >=
 """
 
 
-def rebuild(
+def rebuild(  # noqa: PLR0913 - what a command has at hand
     log: Log,
     client: Client,
     sources: Sequence[TopicPartition],
     since_ms: int,
     progress: Callable[[TopicPartition, int], None],
-    timeout: timedelta | None,
+    patience: Patience,
+    *,
+    in_cluster: bool,
 ) -> int:
     """Replaces all rows of records that were appended at `since_ms` or later by those of the log.
 
     The analytics flow must not run. If this is cut short while it deletes, call it again; once it
-    stores, a start of the flow goes on with it as well.
+    stores, a start of the flow goes on with it as well. Afterwards no partition is stopped: what is
+    lost of it stays lost.
 
     Args:
         log: The log.
@@ -45,28 +47,37 @@ def rebuild(
         sources: The partitions whose records carry rows.
         since_ms: Milliseconds since 1970.
         progress: Called with a partition and how many of its rows were stored since the last call.
-        timeout: That of an insert.
+        patience: That of an insert, and whether the command is still alone.
+        in_cluster: Whether topics may be deleted and made again.
 
     Returns:
         How many rows were stored.
+
+    Raises:
+        StoppedWhileAwayError: It is not alone any more.
     """
     starts = {tp: log.offset_since(tp, since_ms) for tp in sources}
-    fences = {tp: _fences_before(log, tp, first) for tp, first in starts.items()}
+    follows = {
+        tp: Followed(_fences_before(log, tp, first), life_of(log, tp) if in_cluster else b"")
+        for tp, first in starts.items()
+    }
+    patience.for_owner()
     _delete(client, starts)
-    begun = {tp: Range(at, None, fences[tp].before(at)) for tp, at in starts.items()}
-    log.commit(GROUP, {tp: one.committed() for tp, one in begun.items()}, durable=True)
+    patience.for_owner()
+    log.commit(GROUP, {tp: follows[tp].at(at) for tp, at in starts.items()}, durable=True)
     total = 0
     for tp, first in starts.items():
         end = log.end_offset(tp)
-        records = filter(fences[tp].admits, log.scan(tp, first, end))
+        records = filter(follows[tp].fences.admits, log.scan(tp, first, end))
         for lines in _batches(records):
             at, last = lines[0].record.offset, lines[-1].record.offset
-            span = Range(at, last, fences[tp].before(at))
-            log.commit(GROUP, {tp: span.committed()}, durable=True)
-            insert(client, lines, _leave, Patience(timeout, None))
+            patience.for_owner()
+            log.commit(GROUP, {tp: follows[tp].at(at, last)}, durable=True)
+            insert(client, lines, _leave, patience)
             total += len(lines)
             progress(tp, len(lines))
-        log.commit(GROUP, {tp: Range(end, None, fences[tp].before(end)).committed()}, durable=True)
+        patience.for_owner()
+        log.commit(GROUP, {tp: follows[tp].at(end)}, durable=True)
     return total
 
 

@@ -2,15 +2,16 @@
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from clickhouse_connect.driver.client import Client
 
 from connectors.clickhouse.burial import GROUP, Burial
 from connectors.clickhouse.deadline import deadline
+from connectors.clickhouse.lost import say_stopped, why_rows_lost
 from connectors.clickhouse.patience import Patience, at_start
-from connectors.clickhouse.ranges import FencesOf, Range, range_of
+from connectors.clickhouse.ranges import FollowedOf, Range, range_of
 from connectors.clickhouse.roll_up import repair_roll_up
 from connectors.clickhouse.rows import Bury, Line, insert, line_of, position_of, stop_inserts
 from connectors.log.port import Log, Record, TopicPartition
@@ -28,18 +29,30 @@ SELECT DISTINCT toUnixTimestamp(toStartOfHour(at)) FROM events
 WHERE _topic = {topic:String} AND _partition = {partition:UInt16}
   AND _offset BETWEEN {first:UInt64} AND {last:UInt64}
 """
+_HELD = "SELECT _topic, _partition, max(_offset) FROM events GROUP BY _topic, _partition"
+# Of uncertain records so many are looked at at once: where offsets were forgotten there are
+# millions.
+_RECORDS = 20_000
+_BYTES = 32 * 1024 * 1024
 
 logger = structlog.get_logger(__name__)
 
 
-def repair(  # noqa: PLR0913 - what a start has at hand
+class _Part(NamedTuple):
+    """Of an uncertain range so much as is made certain at once: its offsets, and what counts."""
+
+    first: int
+    last: int
+    records: Sequence[Record]
+
+
+def repair(  # noqa: PLR0913, PLR0917 - what a start has at hand
     log: Log,
     client: Client,
     sources: Sequence[TopicPartition],
     bury: Burial,
     patience: Patience,
-    fences: FencesOf,
-    *,
+    follows: FollowedOf,
     suspects: Suspects | None = None,
 ) -> dict[TopicPartition, int]:
     """Makes events and roll-ups hold exactly what the committed ranges hold.
@@ -49,31 +62,120 @@ def repair(  # noqa: PLR0913 - what a start has at hand
     roll-up differs are computed anew and swapped in. Inserts and repairs of a process that died may
     still run on a server, and are ended before.
 
+    Where nothing is committed, since a cluster has forgotten it, all that the log has up to the
+    last row in ClickHouse is uncertain. Where something is, ClickHouse has nothing behind it: a
+    range is committed before its rows are inserted.
+
     Returns:
-        Where to read on in each partition.
+        Where to read on in each partition that has lost nothing.
     """
     if suspects is not None:
         _begin(log, sources, suspects)
-
-    committed, starts = log.committed_all(GROUP, sources), log.start_offsets(sources)
-    ranges = {tp: range_of(at) if at else Range(starts[tp], None) for tp, at in committed.items()}
-
-    with deadline(patience.whole, "the repair of the last inserts"):
-        # Read once, however often it is tried: fences are passed once.
-        records = {
-            tp: [one for one in log.scan(tp, at.first, at.last + 1) if fences[tp].admits(one)]
-            for tp, at in ranges.items()
-            if at.last is not None
-        }
-        at_start(lambda: _repair(client, ranges, records, bury, patience, suspects), patience)
-        positions = {tp: at.first if at.last is None else at.last + 1 for tp, at in ranges.items()}
-        # What is certain now need not be looked at again, and what was buried is buried once.
-        certain = {tp: Range(at, None, fences[tp].before(at)) for tp, at in positions.items()}
-        at_start(patience.for_owner, patience)
-        log.commit(GROUP, {tp: one.committed() for tp, one in certain.items()}, durable=True)
+    ranges = _ranges(log, client, sources, patience, follows)
+    while True:
+        # What is certain then need not be looked at again, and what was buried is buried once.
+        ranges |= _round(log, client, ranges, bury, patience, follows, suspects)
+        if all(one.last is None for one in ranges.values()):
+            break
     for tp in sources:
         bury.done(tp)
-    return positions
+    return {tp: one.first for tp, one in ranges.items()}
+
+
+def _ranges(
+    log: Log,
+    client: Client,
+    sources: Sequence[TopicPartition],
+    patience: Patience,
+    follows: FollowedOf,
+) -> dict[TopicPartition, Range]:
+    """What is uncertain of each partition; those that have lost records are left out."""
+    committed = log.committed_all(GROUP, sources)
+    starts, ends = log.start_offsets(sources), log.end_offsets(sources)
+    unknown = [tp for tp, at in committed.items() if at is None and ends[tp]]
+    held = {}
+    if unknown:
+        with deadline(patience.whole, "a look at what is stored"):
+            held = at_start(lambda: _held(client, unknown, patience), patience)
+    ranges = {}
+    for tp, at in committed.items():
+        known, last, first = range_of(at) if at else None, held.get(tp), starts[tp]
+        reason = why_rows_lost(known, follows[tp].life, last, first, ends[tp])
+        if reason:
+            say_stopped(tp, reason)
+        elif known is not None:
+            ranges[tp] = known
+        elif last is None or last < first:
+            ranges[tp] = Range(first, None)
+        else:
+            logger.warning("no offset is committed, the log is compared with ClickHouse", tp=tp)
+            ranges[tp] = Range(first, last)
+    return ranges
+
+
+def _held(
+    client: Client, tps: Sequence[TopicPartition], patience: Patience
+) -> dict[TopicPartition, int]:
+    """The last offset of each partition that ClickHouse has a row of."""
+    _quiet(client, {tp.partition for tp in tps}, patience)
+    rows = client.query(_HELD).result_rows
+    return {TopicPartition(topic, number): last for topic, number, last in rows}
+
+
+def _quiet(client: Client, numbers: Iterable[int], patience: Patience) -> None:
+    """Makes sure that nothing of these partition numbers is inserted any more."""
+    patience.for_owner()
+    cluster = cluster_of(client)
+    stop_inserts(client, numbers, cluster.on)
+    cluster.catch_up(client)
+
+
+def _round(  # noqa: PLR0913, PLR0917 - as above
+    log: Log,
+    client: Client,
+    ranges: Mapping[TopicPartition, Range],
+    bury: Burial,
+    patience: Patience,
+    follows: FollowedOf,
+    suspects: Suspects | None,
+) -> dict[TopicPartition, Range]:
+    """Makes as many records certain as fit into memory; what is uncertain then."""
+    with deadline(patience.whole, "the repair of the last inserts"):
+        # Read once, however often it is tried: fences are passed once.
+        parts = _next(log, ranges, follows)
+        numbers = {tp.partition for tp in ranges}
+        at_start(lambda: _repair(client, numbers, parts, bury, patience, suspects), patience)
+        left = dict(ranges)
+        for tp, part in parts.items():
+            last = ranges[tp].last
+            left[tp] = Range(part.last + 1, None if part.last == last else last)
+        at_start(patience.for_owner, patience)
+        positions = {tp: follows[tp].at(one.first, one.last) for tp, one in left.items()}
+        log.commit(GROUP, positions, durable=True)
+    return left
+
+
+def _next(
+    log: Log, ranges: Mapping[TopicPartition, Range], follows: FollowedOf
+) -> dict[TopicPartition, _Part]:
+    """The next records of uncertain ranges."""
+    parts = {}
+    count, size = 0, 0
+    for tp, (first, last, *_) in ranges.items():
+        if last is None:
+            continue
+        records, to = [], last
+        for record in log.scan(tp, first, last + 1):
+            count, size = count + 1, size + len(record.value or b"")
+            if follows[tp].fences.admits(record):
+                records.append(record)
+            if count >= _RECORDS or size >= _BYTES:
+                to = record.offset
+                break
+        parts[tp] = _Part(first, to, records)
+        if count >= _RECORDS or size >= _BYTES:
+            break
+    return parts
 
 
 def store_missing(
@@ -96,10 +198,7 @@ def store_missing(
         ClickHouseError: It is away or fails; call this again.
         StoppedWhileAwayError: The process is not the owner of the rows.
     """
-    patience.for_owner()
-    cluster = cluster_of(client)
-    stop_inserts(client, {tp.partition for tp in ranges}, cluster.on)
-    cluster.catch_up(client)
+    _quiet(client, {tp.partition for tp in ranges}, patience)
     spans = [_bounds(tp, first, last) for tp, (first, last) in ranges.items()]
     stored = {
         Position(bounds["topic"], bounds["partition"], offset)
@@ -116,31 +215,27 @@ def store_missing(
 
 def _repair(
     client: Client,
-    ranges: Mapping[TopicPartition, Range],
-    records: Mapping[TopicPartition, Sequence[Record]],
+    numbers: Iterable[int],
+    parts: Mapping[TopicPartition, _Part],
     bury: Burial,
     patience: Patience,
     suspects: Suspects | None,
 ) -> None:
     """Stores what is missing of the records of uncertain ranges; may be called again."""
-    patience.for_owner()
-    cluster = cluster_of(client)
-    stop_inserts(client, {tp.partition for tp in ranges}, cluster.on)
-    cluster.catch_up(client)
+    _quiet(client, numbers, patience)
     hours: set[int] = set()
-    for tp, of_range in records.items():
-        first, last, _ = ranges[tp]
-        bounds = _bounds(tp, first, last or first)
+    for tp, (first, last, records) in parts.items():
+        bounds = _bounds(tp, first, last)
         stored = _stored(client, bounds)
         missing = [
-            record for record in of_range if record.offset not in stored and not bury.stands(record)
+            record for record in records if record.offset not in stored and not bury.stands(record)
         ]
         if missing:
             logger.info("records of the last insert have no row", tp=tp, records=len(missing))
             _insert(client, missing, bury, patience, suspects)
         hours |= _hours(client, bounds)
         if suspects is not None:
-            suspects.settled(tp, (last or first) + 1)
+            suspects.settled(tp, last + 1)
     patience.for_owner()
     repair_roll_up(client, sorted(hours))
 

@@ -11,6 +11,10 @@
 -- Put your brokers into kafka_broker_list. The group is `clickhouse`; what deletes records does not
 -- know it, so it must not fall behind by SEALWAX_EVENTS_KEPT (8 days). A record that is no row is
 -- skipped here; `flows.analytics` would put it into email.dead.
+--
+-- A process that lost its partitions may append a little more, too late, and nobody takes it for
+-- true: each owner begins with a fence, a record that names it, and each record names its writer.
+-- So fences are kept too, and what an older owner wrote behind one is left out of all that is read.
 
 CREATE DATABASE IF NOT EXISTS sealwax_kafka ENGINE = Atomic;
 
@@ -74,6 +78,8 @@ CREATE TABLE IF NOT EXISTS sealwax_kafka.received (
   _topic LowCardinality(String),
   _partition UInt16,
   _offset UInt64 CODEC(Delta, ZSTD(1)),
+  writer LowCardinality(String),
+  incarnation UInt64 CODEC(ZSTD(1)),
   stored_at DateTime('UTC') DEFAULT now(),
   INDEX ix_rcpt rcpt_hash TYPE bloom_filter(0.01) GRANULARITY 1,
   INDEX ix_at at TYPE minmax GRANULARITY 1,
@@ -82,6 +88,24 @@ CREATE TABLE IF NOT EXISTS sealwax_kafka.received (
 ORDER BY (tenant, accepted_at, email_id, at, _topic, _partition, _offset)
 TTL toDateTime(at) + INTERVAL 90 DAY DELETE
 SETTINGS ttl_only_drop_parts = 1;
+
+-- A flow and a number of its partitions own `writer`; incarnations only rise.
+CREATE TABLE IF NOT EXISTS sealwax_kafka.fences (
+  _topic LowCardinality(String),
+  _partition UInt16,
+  writer LowCardinality(String),
+  _offset UInt64,
+  incarnation UInt64,
+  stored_at DateTime('UTC') DEFAULT now()
+) ENGINE = ReplacingMergeTree ORDER BY (_topic, _partition, writer, _offset)
+TTL stored_at + INTERVAL 180 DAY DELETE;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS sealwax_kafka.fences_mv TO sealwax_kafka.fences AS
+WITH splitByChar('/', _headers.value[indexOf(_headers.name, 'fence')]) AS named
+SELECT _topic, toUInt16(_partition) AS _partition, concat(named[1], '/', named[2]) AS writer,
+  _offset, toUInt64OrZero(named[3]) AS incarnation
+FROM sealwax_kafka.queue
+WHERE value = '' AND _key = '' AND length(named) = 3;
 
 -- Where the row is: the value of email.events itself; in email.retry.* behind a version byte (1) and
 -- its length, a varint; in email.dead a header. A record without one has no row.
@@ -109,7 +133,8 @@ WITH
     UInt32, smtp_ms UInt32, connect_ms UInt32, dot_ms UInt32, size UInt32, detail String, machine
     UInt8, url String, agent String, trace_id String, request_topic String, request_partition
     UInt16, request_offset UInt64
-  )$$) AS row
+  )$$) AS row,
+  splitByChar('/', _headers.value[indexOf(_headers.name, 'writer')]) AS named
 SELECT
   row.tenant AS tenant, row.email_id AS email_id,
   assumeNotNull(parseDateTime64BestEffortOrNull(row.at, 3, 'UTC')) AS at, row.kind AS kind,
@@ -125,13 +150,24 @@ SELECT
   row.size AS size, row.detail AS detail, row.machine AS machine, row.url AS url, row.agent AS
   agent, row.trace_id AS trace_id, row.request_topic AS request_topic, row.request_partition AS
   request_partition, row.request_offset AS request_offset,
-  _topic, toUInt16(_partition) AS _partition, _offset
+  _topic, toUInt16(_partition) AS _partition, _offset,
+  if(length(named) = 3, concat(named[1], '/', named[2]), '') AS writer,
+  toUInt64OrZero(named[3]) AS incarnation
 FROM sealwax_kafka.queue
 WHERE isValidJSON(json) AND row.tenant != '' AND at > '2020-01-01';
 
--- Each record once, also before a merge has removed the others.
+-- Each record once, also before a merge has removed the others, and none that came too late.
 CREATE VIEW IF NOT EXISTS sealwax_kafka.events AS
-SELECT * EXCEPT (stored_at), accepted_at, rcpt_hash FROM sealwax_kafka.received FINAL;
+SELECT r.* EXCEPT (stored_at, writer, incarnation)
+FROM (SELECT *, accepted_at, rcpt_hash FROM sealwax_kafka.received FINAL) AS r
+ASOF LEFT JOIN (
+  SELECT _topic, _partition, writer, _offset, max(incarnation) OVER (
+    PARTITION BY _topic, _partition, writer ORDER BY _offset
+  ) AS newest
+  FROM sealwax_kafka.fences FINAL
+) AS f ON f._topic = r._topic AND f._partition = r._partition AND f.writer = r.writer
+  AND f._offset < r._offset
+WHERE f.newest <= r.incarnation;
 
 -- The roll-up is computed from whole hours, anew for every hour that got rows: sums of what arrives
 -- would count a record that comes twice. An hour has the count that was computed last.
@@ -157,7 +193,7 @@ SELECT tenant, toStartOfHour(at) AS hour, stream, provider, kind, machine, count
   uniqCombined64IfState(12)(email_id, kind IN ('opened', 'clicked')) AS emails,
   quantilesTDigestIfState(0.5, 0.95, 0.99)(elapsed_ms, kind = 'delivered') AS latency,
   now64(3) AS computed_at
-FROM sealwax_kafka.received FINAL
+FROM sealwax_kafka.events
 WHERE toStartOfHour(at) IN (
   -- Refreshes may fail for an hour, and the next one makes up for it.
   SELECT DISTINCT toStartOfHour(at) FROM sealwax_kafka.received

@@ -6,11 +6,12 @@ from typing import Annotated
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from cyclopts import App, Parameter
 
+from connectors.clickhouse.patience import Patience, StoppedWhileAwayError
 from connectors.clickhouse.rebuild import rebuild as refill
-from connectors.log import open_log
+from connectors.log import KafkaSettings, open_log
 from connectors.log.port import Log, TopicPartition
 from connectors.records import WITH_ROWS
-from sealwax.cli.alone import alone
+from sealwax.cli.alone import NOT_ALONE, Alone, alone
 from sealwax.cli.output import say
 from sealwax.config import Settings, load
 from sealwax.errors import ConfigurationError
@@ -39,8 +40,10 @@ def rebuild(
         raise ConfigurationError(f"there is no log in {settings.data_dir}; set SEALWAX_DATA_DIR")
     log = open_log(settings.log)
     try:
-        with alone(settings, log, "analytics", range(settings.log.partitions)):
-            total = _refill(settings, log, since_ms)
+        with alone(settings, log, "analytics", range(settings.log.partitions)) as still:
+            total = _refill(settings, log, since_ms, still)
+    except StoppedWhileAwayError as error:
+        raise ConfigurationError(NOT_ALONE) from error
     except ClickHouseError as error:
         reason = str(error).splitlines()[0]
         raise ConfigurationError(f"ClickHouse failed, call this again: {reason}") from error
@@ -49,7 +52,7 @@ def rebuild(
     say(f"{total:,} rows are stored. Start the platform again.")
 
 
-def _refill(settings: Settings, log: Log, since_ms: int) -> int:
+def _refill(settings: Settings, log: Log, since_ms: int, still: Alone) -> int:
     log.create_topics(topics.ALL)
     clickhouse = open_clickhouse(settings.analytics)
     sources = [
@@ -63,7 +66,11 @@ def _refill(settings: Settings, log: Log, since_ms: int) -> int:
         say(f"{stored:>12,} rows, now in {tp.topic}, partition {tp.partition}")
 
     timeout = settings.analytics.insert_timeout if clickhouse.in_process else None
-    return refill(log, clickhouse.client(), sources, since_ms, progress, timeout)
+    patience = Patience(timeout, None, sure=still)
+    in_cluster = isinstance(settings.log, KafkaSettings)
+    return refill(
+        log, clickhouse.client(), sources, since_ms, progress, patience, in_cluster=in_cluster
+    )
 
 
 def _start_ms(text: str) -> int:

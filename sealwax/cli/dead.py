@@ -23,7 +23,7 @@ from connectors.log.replay import (
     replayed,
 )
 from connectors.records import iso
-from sealwax.cli.alone import alone
+from sealwax.cli.alone import NOT_ALONE, Alone, alone
 from sealwax.cli.options import Json
 from sealwax.cli.output import complain, plain, say, say_json, say_table
 from sealwax.config import Settings, load
@@ -122,9 +122,9 @@ def replay_(
     if bool(record_ids) == all_:
         raise ConfigurationError("say which: ids as `sealwax dead list` prints them, or --all")
     # Two replays at once could both find that a record was not replayed yet.
-    with _opened() as (settings, log), alone(settings, log, "replay", [0]):
+    with _opened() as (settings, log), alone(settings, log, "replay", [0]) as still:
         if all_:
-            _replay_all(log, reason, again=again)
+            _replay_all(log, reason, still, again=again)
             return
         dead = [_found(log, record_id) for record_id in record_ids]
         for each in dead:
@@ -135,12 +135,13 @@ def replay_(
                     raise ReplayRefusedError(  # noqa: TRY301 - one sentence for every refusal
                         f"it was replayed already, as {_place(before)}; --again does it once more"
                     )
+                _stay_alone(still)
                 say(f"{_id(each.at)} is {_place(replay(log, each))} now.")
             except ReplayRefusedError as error:
                 raise ConfigurationError(f"{_id(each.at)} is not replayed: {error}") from error
 
 
-def _replay_all(log: Log, reason: str | None, *, again: bool) -> None:
+def _replay_all(log: Log, reason: str | None, still: Alone, *, again: bool) -> None:
     done: dict[TopicPartition, dict[Position, Position]] = {}
     counts: Counter[str] = Counter()
     for dead in sorted(_all(log, reason, []), key=_by_time):
@@ -152,6 +153,7 @@ def _replay_all(log: Log, reason: str | None, *, again: bool) -> None:
             if dead.at in done[source] and not again:
                 counts["before"] += 1
                 continue
+            _stay_alone(still)
             replay(log, dead)
             counts["now"] += 1
         except ReplayRefusedError as error:
@@ -161,6 +163,12 @@ def _replay_all(log: Log, reason: str | None, *, again: bool) -> None:
         f"{counts['now']} replayed, {counts['before']} were replayed before, "
         f"{counts['refused']} cannot be."
     )
+
+
+def _stay_alone(still: Alone) -> None:
+    """Raises ConfigurationError where another replay may run by now."""
+    if not still():
+        raise ConfigurationError(NOT_ALONE)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import groupby
 
+from connectors.clickhouse import lost
 from connectors.log import KafkaSettings, LogSettings, open_log, specs
 from connectors.log.looking import leases, stopped, unsettled
 from connectors.log.port import Log
@@ -102,9 +103,16 @@ def _report_flows(log: Log) -> None:
         for spec in (specs.render(log), specs.dispatch())
         for tp, reason in stopped(log, spec).items()
     ]
+    rows_lost = lost.stopped(log)
+    halted += [
+        ("analytics", f"{tp.topic}/{tp.partition}", plain(reason))
+        for tp, reason in rows_lost.items()
+    ]
     if halted:
         say("STOPPED these partitions are not read, see docs/operations.md:")
         say_table(("flow", "partition", "why"), halted)
+    if rows_lost:
+        say(f"        analytics goes on in all of them after `{lost.MEND}`; no mail is lost by it")
     say(
         f"leases  {leases(log)} stand for attempts that take long, or that were lost with a process"
     )

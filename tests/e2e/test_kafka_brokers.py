@@ -11,8 +11,9 @@ import pytest
 
 from connectors.log.fences import FENCE, Fences
 from connectors.log.port import Entry
+from connectors.records import WITH_ROWS
 from sealwax.model import topics
-from tests.support.dispatchers import Dispatcher, dispatchers
+from tests.support.dispatchers import Analyst, Dispatcher, dispatchers
 from tests.support.kafka import Cluster, free_ports, namespace, running_kafka
 from tests.support.load import (
     DOMAINS,
@@ -119,14 +120,18 @@ def at_rest(tmp_path, cluster: Cluster) -> Iterator[tuple[Dispatcher, list[str]]
         assert set(received(sink).values()) == {1}
 
 
-def test_offsets_that_the_cluster_has_forgotten_send_nothing_twice(tmp_path):
+def test_offsets_that_the_cluster_has_forgotten_send_and_store_nothing_twice(tmp_path):
     forgetful = {"offsets.retention.minutes": "1", "offsets.retention.check.interval.ms": "1000"}
     with running_kafka(properties=forgetful) as cluster, at_rest(tmp_path, cluster) as (one, _):
+        before = stored(one.data_dir)
 
         def forgotten() -> bool:
             with opened(one.data_dir) as log:
-                tps = partitions(log, *topics.READY)
-                return not any(log.committed_all("dispatch", tps).values())
+                committed = [
+                    *log.committed_all("dispatch", partitions(log, *topics.READY)).values(),
+                    *log.committed_all("analytics", partitions(log, *WITH_ROWS)).values(),
+                ]
+                return not any(committed)
 
         wait_until(forgotten, 150, "the offsets to be forgotten")
         one.start()
@@ -134,6 +139,17 @@ def test_offsets_that_the_cluster_has_forgotten_send_nothing_twice(tmp_path):
         time.sleep(3)
         assert unsettled(one.data_dir) == 0
         assert one.stop() == 0
+        analyst = Analyst(one.data_dir, one.environment)
+        try:
+            analyst.start()
+            analyst.wait_until_ready()
+            assert analyst.stop() == 0
+        finally:
+            analyst.kill()
+        rows = stored(one.data_dir)
+        assert rows.missing == rows.extra == []
+        assert rows.rows == rows.rolled_up == before.rows
+        assert one.said("a partition is not read") == 0
 
 
 def delete(kafka: Cluster, data_dir: Path, topic: str) -> None:

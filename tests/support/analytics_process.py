@@ -24,7 +24,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from connectors.clickhouse.burial import GROUP, Burial
 from connectors.clickhouse.io import ClickHouseSink, EventsSource, Flush, FlushSource
 from connectors.clickhouse.patience import Patience
-from connectors.clickhouse.ranges import fences_of
+from connectors.clickhouse.ranges import followed
 from connectors.clickhouse.rebuild import rebuild
 from connectors.clickhouse.repair import repair
 from connectors.clickhouse.rows import line_of
@@ -57,10 +57,10 @@ class Stored:
         self.clickhouse = EmbeddedClickHouse(directory / "clickhouse")
         self.client = self.clickhouse.client()
         self.bury = Burial(self.log, SOURCES)
-        self.fences = fences_of(self.log, SOURCES)
+        self.followed = followed(self.log, SOURCES, in_cluster=False)
 
     def repair(self) -> dict[TopicPartition, int]:
-        return repair(self.log, self.client, SOURCES, self.bury, PATIENCE, self.fences)
+        return repair(self.log, self.client, SOURCES, self.bury, PATIENCE, self.followed)
 
     def value(self, query: str) -> Any:
         return self.client.query(query).result_rows[0][0]
@@ -145,7 +145,7 @@ def consume(directory: Path, workers: str, dies_after_s: str = "") -> None:
     ports = Ports(
         EventsSource(stored.log, positions, process),
         FlushSource(process),
-        ClickHouseSink(log, stored.clickhouse.client, stored.bury, PATIENCE, stored.fences),
+        ClickHouseSink(log, stored.clickhouse.client, stored.bury, PATIENCE, stored.followed),
     )
     cluster_main(build(ports), [], 0, worker_count_per_proc=int(workers))
     _say(stored.report())
@@ -189,7 +189,8 @@ def rebuild_twice(directory: Path, since_ms: str) -> None:
             SOURCES,
             int(since_ms),
             lambda _, rows: steps.append(rows),
-            TIMEOUT,
+            PATIENCE,
+            in_cluster=False,
         )
     positions = stored.repair()
     lag = sum(stored.log.end_offset(tp) - at for tp, at in positions.items())
@@ -200,7 +201,7 @@ def die_in_a_rebuild(directory: Path, dies_after_s: str) -> None:
     """Refills, and is killed some time after a range was committed."""
     stored = Stored(directory)
     log: Any = _DyingLog(stored.log, float(dies_after_s))
-    rebuild(log, stored.client, SOURCES, 0, lambda _tp, _rows: None, TIMEOUT)
+    rebuild(log, stored.client, SOURCES, 0, lambda _tp, _rows: None, PATIENCE, in_cluster=False)
     _say("alive")
 
 
@@ -218,7 +219,7 @@ def fail_once(directory: Path) -> None:
     def client() -> Client:
         return Failing()  # type: ignore[return-value]  # one method of it is all that is used
 
-    sink = ClickHouseSink(stored.log, client, stored.bury, PATIENCE, stored.fences).build(
+    sink = ClickHouseSink(stored.log, client, stored.bury, PATIENCE, stored.followed).build(
         "sink", 0, 1
     )
     records = list(stored.log.scan(SOURCES[0], 0, stored.log.end_offset(SOURCES[0])))
@@ -234,7 +235,7 @@ def store_and_rest(directory: Path) -> None:
     stored = Stored(directory)
     tp = SOURCES[0]
     sink = ClickHouseSink(
-        stored.log, stored.clickhouse.client, stored.bury, PATIENCE, stored.fences
+        stored.log, stored.clickhouse.client, stored.bury, PATIENCE, stored.followed
     ).build("sink", 0, 1)
     sink.write_batch([*stored.log.scan(tp, 0, stored.log.end_offset(tp)), Flush()])
     busy = stored.log.lag(GROUP, tp)

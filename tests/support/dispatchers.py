@@ -27,7 +27,7 @@ class Dispatcher:
         self._ready = data_dir / "run" / f"{self.flow}.ready"
         self.name = f"{data_dir.name}.test"  # in EHLO
         own = {"SEALWAX_DATA_DIR": str(data_dir), "SEALWAX_EHLO_NAME": self.name}
-        self._environment = {**environment, **own}
+        self.environment = {**environment, **own}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -36,7 +36,7 @@ class Dispatcher:
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "bytewax.run", f"flows.{self.flow}", *self._options],
-                env=self._environment, stdout=output, stderr=output, cwd=ROOT,
+                env=self.environment, stdout=output, stderr=output, cwd=ROOT,
             )  # fmt: skip
 
     def has_ended(self) -> bool:

@@ -342,7 +342,7 @@ import time
 from datetime import timedelta
 from connectors.clickhouse.burial import Burial
 from connectors.clickhouse.patience import Patience
-from connectors.clickhouse.ranges import fences_of
+from connectors.clickhouse.ranges import followed
 from connectors.clickhouse.repair import repair
 from connectors.log.port import Committed, TopicPartition
 
@@ -365,7 +365,7 @@ class Silent:
 
 log, sources = Log(), [TopicPartition("email.events", 0)]
 patience = Patience(timedelta(9), timedelta(0, 0.3))
-repair(log, Silent(), sources, Burial(log, sources), patience, fences_of(log, sources))
+repair(log, Silent(), sources, Burial(log, sources), patience, followed(log, sources, in_cluster=False))
 """
 
 

@@ -1,15 +1,17 @@
 """Work that must not go on beside the processes of a flow, wherever in the cluster they run."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from math import inf
 
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as Place
 
 from connectors.log.kafka.groups import MEMBERS, Member
 from connectors.log.kafka.log import KafkaLog
+from connectors.log.kafka.membership import LOST, MemberSettings
 from sealwax import clock
 from sealwax.errors import ConfigurationError
 from sealwax.model.topics import OWNERSHIP
@@ -19,7 +21,9 @@ _JOINS_IN = timedelta(seconds=10)
 _LEAVES_IN = timedelta(seconds=2)
 # While the work lasts, others wait: this member does not answer when it is asked for partitions.
 _MOST_MS = 24 * 3_600_000
-_LEAST_SESSION_MS = 6_000  # a broker takes no shorter one by default
+_LEAST_SESSION = timedelta(seconds=6)  # a broker takes no shorter one by default
+_PROVE_EVERY_S = 1.0
+_SPARE_S = 1.0
 
 
 class _SoleMember:
@@ -29,12 +33,19 @@ class _SoleMember:
         self._wanted = set(range(log.partitions(OWNERSHIP)))
         self._owned: set[int] = set()
         self._has_all = False
+        self._lost = False
+        self._proven_at = -inf
+        self._valid_until = -inf
+        self._patience_s = log.settings.timeout.total_seconds()
+        member = MemberSettings(flow, "", max(_LEAST_SESSION, session))
+        self._valid_s = (member.session - member.heartbeat).total_seconds() - _SPARE_S
         self._released = threading.Event()
         self._consumer = Consumer({
             **log.settings.common(),
             "group.id": f"{log.settings.namespace}{flow}{MEMBERS}",
             "client.id": f"sealwax-{flow}-command",
-            "session.timeout.ms": max(_LEAST_SESSION_MS, session // timedelta(milliseconds=1)),
+            "session.timeout.ms": member.session // timedelta(milliseconds=1),
+            "heartbeat.interval.ms": member.heartbeat // timedelta(milliseconds=1),
             "max.poll.interval.ms": _MOST_MS,
             # As the flow's own: a group has one.
             "partition.assignment.strategy": "cooperative-sticky",
@@ -42,9 +53,9 @@ class _SoleMember:
             "auto.offset.reset": "latest",  # nothing is read: the partitions are paused
             "allow.auto.create.topics": False,
         })  # fmt: skip
-        topic = log.settings.namespace + OWNERSHIP
+        self._topic = log.settings.namespace + OWNERSHIP
         self._consumer.subscribe(
-            [topic], on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
+            [self._topic], on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
         )
         self._thread = threading.Thread(target=self._run, name="alone", daemon=True)
 
@@ -57,6 +68,19 @@ class _SoleMember:
         self._thread.start()
         return self._has_all
 
+    def still(self) -> bool:
+        """Waits until the group has said of late that all are this member's; whether it has.
+
+        A command that stood still finds out so, before it does anything more, that others have
+        them by now. For good: what they did meanwhile it does not know.
+        """
+        deadline = clock.monotonic() + self._patience_s
+        while not self._lost and clock.monotonic() < deadline:
+            if clock.monotonic() < self._valid_until:
+                return True
+            self._released.wait(_POLL_S)
+        return False
+
     def close(self) -> None:
         """Leaves the group."""
         self._released.set()
@@ -66,6 +90,24 @@ class _SoleMember:
     def _run(self) -> None:
         while not self._released.is_set():
             self._consumer.poll(_POLL_S)
+            self._prove()
+
+    def _prove(self) -> None:
+        """A commit is taken from a member alone, as in Membership."""
+        sent_at = clock.monotonic()
+        if self._lost or sent_at - self._proven_at < _PROVE_EVERY_S:
+            return
+        self._proven_at = sent_at
+        place = Place(self._topic, min(self._wanted), 0)
+        try:
+            answers = self._consumer.commit(offsets=[place], asynchronous=False) or []
+            error = answers[0].error if answers else None
+        except KafkaException as raised:
+            error = raised.args[0]
+        if error is None:
+            self._valid_until = sent_at + self._valid_s
+        elif error.code() in LOST:
+            self._lost = True  # other errors pass: no coordinator, a member that joins meanwhile
 
     def _assign(self, consumer: Consumer, places: list[Place]) -> None:
         consumer.incremental_assign(places)
@@ -74,18 +116,26 @@ class _SoleMember:
         self._owned.update(place.partition for place in places)
 
     def _revoke(self, consumer: Consumer, places: list[Place]) -> None:
-        if self._has_all:
-            self._released.wait()
-        self._lose(consumer, places)
+        while self._has_all and not self._lost and not self._released.wait(_POLL_S):
+            self._prove()
+        self._give_up(places)
         consumer.incremental_unassign(places)
 
     def _lose(self, _consumer: Consumer, places: list[Place]) -> None:
+        """The group has put this member out."""
+        self._lost = self._has_all
+        self._give_up(places)
+
+    def _give_up(self, places: list[Place]) -> None:
         self._owned.difference_update(place.partition for place in places)
 
 
 @contextmanager
-def alone(log: KafkaLog, flow: str, session: timedelta) -> Iterator[None]:
+def alone(log: KafkaLog, flow: str, session: timedelta) -> Iterator[Callable[[], bool]]:
     """Keeps the processes of a flow out, on every machine, while the block runs.
+
+    Gives what the block asks before each step that must not be done beside others: it waits until
+    that is sure, and says whether it is.
 
     Args:
         log: The log.
@@ -107,7 +157,7 @@ def alone(log: KafkaLog, flow: str, session: timedelta) -> Iterator[None]:
     try:
         if not member.has_all_within(_JOINS_IN):
             raise _runs_elsewhere(flow, log.processes(flow))
-        yield
+        yield member.still
     finally:
         member.close()
 

@@ -41,7 +41,8 @@ _LOOK_S = 2.0
 _AT_ONCE = 1_000
 _NOTHING: Mapping[int, int] = MappingProxyType({})
 _FATAL = KafkaError._FATAL  # noqa: SLF001 - a public code with a private name
-_LOST = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID})
+# A member that was put out, by the answer to its commit.
+LOST = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID})
 
 logger = structlog.get_logger(__name__)
 
@@ -388,7 +389,7 @@ class Membership(Ownership):
         for place in places:
             sent_at = self._asked_at.pop(place.offset, None)
             reason = error or place.error
-            if reason is not None and reason.code() in _LOST:
+            if reason is not None and reason.code() in LOST:
                 self._question()
             elif reason is None and sent_at is not None and not self._in_question:
                 member = self._member

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from connectors.clickhouse.ranges import Range
 from connectors.log import KafkaSettings
 from connectors.log.kafka.log import KafkaLog
 from connectors.log.kafka.membership import MemberSettings, Membership
@@ -101,6 +102,19 @@ def test_partitions_that_a_start_would_not_read_are_shown_with_the_reason(doctor
     assert "records 1 to 2 were deleted before they were read" in stopped[f"{READY.topic}/1"]
     assert "was deleted and made again" in stopped[f"{READY.topic}/0"]
     assert len(stopped) == 2
+
+
+def test_partitions_that_analytics_would_not_read_are_shown_with_the_way_out(doctor, log):
+    events = [TopicPartition(topics.EVENTS, number) for number in range(PARTITIONS)]
+    log.append_wait(topics.EVENTS, [Entry(0, None, b"{}") for _ in range(5)])
+    life = Range(0, None, (), b"8 bytes.").committed()
+    log.commit("analytics", {events[0]: Committed(1), events[1]: life})
+    log.delete_before(events[0], 3)
+    said = doctor()
+    stopped = {line.split()[1]: line for line in said.splitlines() if topics.EVENTS in line}
+    assert "records 1 to 2 were deleted before they were read" in stopped[f"{topics.EVENTS}/0"]
+    assert "was deleted and made again" in stopped[f"{topics.EVENTS}/1"]
+    assert "`sealwax analytics rebuild`" in said
 
 
 def test_it_counts_what_is_not_settled_and_the_leases(doctor, log):

@@ -4,10 +4,9 @@ The server is the stand-in of tests/support/clickhouse_http.py: the real client 
 engine behind it, and a way to it that breaks where a test says so.
 """
 
-import random
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -15,49 +14,30 @@ from typing import Any
 
 import orjson
 import pytest
-from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
 
 from connectors.clickhouse.burial import GROUP, Burial
-from connectors.clickhouse.io import ClickHouseSink, Flush
+from connectors.clickhouse.io import Flush
 from connectors.clickhouse.patience import Patience
-from connectors.clickhouse.ranges import fences_of
+from connectors.clickhouse.ranges import followed
 from connectors.clickhouse.repair import repair
 from connectors.clickhouse.rows import Line, insert, line_of, stop_inserts
 from connectors.log import LogSettings, open_log
 from connectors.log.fences import Writer, fence_entry
 from connectors.log.port import Committed, Entry, Log, Record, TopicPartition
-from connectors.records import iso
 from sealwax import clock
 from sealwax.model import topics
 from sealwax.model.email_id import email_id
 from sealwax.store.analytics.port import AnalyticsAwayError, QueryError
 from sealwax.store.analytics.server import ClickHouseServer, ServerAnalytics
-from tests.support.clickhouse_http import StandIn, running_clickhouse
 from tests.support.platform import free_port
+from tests.support.storing import SOURCES, Breaking, appended, event, held, never, sink_over
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
 TIMEOUT = timedelta(seconds=30)
 SHORT = timedelta(seconds=1)
-SOURCES = tuple(TopicPartition(topics.EVENTS, number) for number in range(2))
-
-
-@pytest.fixture(scope="module")
-def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    with running_clickhouse(tmp_path_factory.mktemp("server") / "clickhouse") as running:
-        yield running
-
-
-@pytest.fixture
-def server(stand_in: StandIn) -> ClickHouseServer:
-    """Its database, with empty tables."""
-    server = ClickHouseServer(stand_in.url, TIMEOUT)
-    client = server.client()
-    for table in ("events", "stats_hourly"):
-        client.command(f"TRUNCATE TABLE {table}")
-    return server
 
 
 @pytest.fixture
@@ -65,70 +45,6 @@ def log(tmp_path: Path) -> Iterator[Log]:
     with closing(open_log(LogSettings(tmp_path / "log", len(SOURCES)))) as log:
         log.create_topics(topics.ALL)
         yield log
-
-
-def event(number: int, **columns: Any) -> bytes:
-    """A row of its own, in one of 30 hours."""
-    at_ms = clock.now_ms() - number % 30 * 3_600_000
-    ident = email_id(at_ms, random.Random(number).randbytes(10))
-    row = {"tenant": "t", "email_id": ident, "at": iso(at_ms), "kind": "delivered"}
-    return orjson.dumps({**row, **columns})
-
-
-def appended(log: Log, values: list[bytes]) -> list[Record]:
-    """Values in the partitions in turn; the records that they became."""
-    log.append_wait(topics.EVENTS, [Entry(i % 2, None, value) for i, value in enumerate(values)])
-    return [r for tp in SOURCES for r in log.scan(tp, 0, log.end_offset(tp))]
-
-
-class Breaking:
-    """A client whose inserts break some times, after a share of their rows was stored."""
-
-    def __init__(self, client: Client, breaks: int, share: float) -> None:
-        self._client = client
-        self._breaks = breaks
-        self._share = share
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def raw_insert(self, table: str, *, insert_block: Any, **more: Any) -> None:
-        if not self._breaks:
-            self._client.raw_insert(table, insert_block=insert_block, **more)
-            return
-        self._breaks -= 1
-        lines = b"".join(insert_block).split(b"\n")
-        stored = lines[: int(len(lines) * self._share)]
-        if stored:
-            self._client.raw_insert(table, insert_block=b"\n".join(stored), **more)
-        if self._share < 1:
-            # As when the server dies between an insert and its view's.
-            self._client.command("TRUNCATE TABLE stats_hourly")
-        raise OperationalError("the connection broke")
-
-
-def sink_over(
-    log: Log,
-    client: Callable[[], Any],
-    stopped_within: Callable[[float], bool],
-    sure: Callable[[], bool] = lambda: True,
-) -> tuple[Any, Burial]:
-    bury = Burial(log, SOURCES)
-    patience = Patience(None, None, stopped_within, sure)
-    return ClickHouseSink(log, client, bury, patience, fences_of(log, SOURCES)).build(
-        "sink", 0, 1
-    ), bury
-
-
-def never(_seconds: float) -> bool:
-    return False
-
-
-def held(client: Client) -> tuple[list[Any], int, int]:
-    """The places of all rows, their number by the roll-up, and how many are there twice."""
-    places = client.query("SELECT _partition, _offset FROM events ORDER BY ALL").result_rows
-    rolled_up = client.query("SELECT toUInt64(sum(n)) FROM stats_hourly").result_rows[0][0]
-    return list(places), rolled_up, len(places) - len(set(places))
 
 
 @pytest.mark.parametrize("share", [0, 0.4, 1], ids=["nothing", "a part", "all"])
@@ -168,67 +84,16 @@ def test_a_sink_that_is_stopped_while_the_server_is_away_leaves_its_range_to_the
     assert log.committed(GROUP, SOURCES[0]) == Committed(0, "19")
     patience = Patience(None, None, never)
     positions = repair(
-        log, server.client(), SOURCES, Burial(log, SOURCES), patience, fences_of(log, SOURCES)
+        log,
+        server.client(),
+        SOURCES,
+        Burial(log, SOURCES),
+        patience,
+        followed(log, SOURCES, in_cluster=False),
     )
     places, rolled_up, twice = held(server.client())
     assert (len(places), rolled_up, twice) == (20, 20, 0)
     assert positions[SOURCES[0]] == 20
-
-
-def test_a_sink_that_is_not_sure_of_its_partitions_stores_and_commits_nothing(server, log):
-    records = appended(log, [event(n) for n in range(40)])
-    theirs = {tp: Committed(20, "") for tp in SOURCES}
-    log.commit(GROUP, theirs, durable=True)
-    sink, _ = sink_over(log, server.client, never, lambda: False)
-    sink.write_batch([*records, Flush()])
-    sink.close()
-    assert log.committed_all(GROUP, SOURCES) == theirs
-    assert held(server.client()) == ([], 0, 0)
-
-
-def test_a_sink_that_said_what_it_stores_and_is_not_sure_then_commits_nothing_over_it(server, log):
-    records = appended(log, [event(n) for n in range(40)])
-    sure = iter([True, True])
-    sink, _ = sink_over(log, server.client, never, lambda: next(sure, False))
-    sink.write_batch([*records[:20], Flush()])
-    theirs = {SOURCES[0]: Committed(20, "")}
-    log.commit(GROUP, theirs, durable=True)
-    sink.write_batch([Flush(), *records[20:], Flush()])
-    sink.close()
-    assert log.committed(GROUP, SOURCES[0]) == Committed(20, "")
-    assert held(server.client())[1:] == (20, 0)
-
-
-@pytest.mark.parametrize("times", range(1, 4))
-def test_an_insert_that_broke_is_not_repaired_by_a_process_that_is_not_sure(server, log, times):
-    """Another process has its partitions by now, and has stored the rows."""
-    records = appended(log, [event(n) for n in range(100)])
-    sure = iter([True] * times)
-    sink, _ = sink_over(
-        log, lambda: Breaking(server.client(), times, 0), never, lambda: next(sure, False)
-    )
-    sink.write_batch([*records, Flush()])
-    sink.close()
-    assert held(server.client()) == ([], 0, 0)
-
-
-def test_a_start_that_is_not_sure_of_its_partitions_ends_without_an_insert(server, log):
-    appended(log, [event(n) for n in range(10)])
-    uncertain = {tp: Committed(0, "4") for tp in SOURCES}
-    log.commit(GROUP, uncertain, durable=True)
-    for times in range(3):
-        sure = iter([True] * times)
-        patience = Patience(None, None, never, lambda sure=sure: next(sure, False))
-        with pytest.raises(SystemExit):
-            repair(
-                log,
-                server.client(),
-                SOURCES,
-                Burial(log, SOURCES),
-                patience,
-                fences_of(log, SOURCES),
-            )
-        assert log.committed_all(GROUP, SOURCES) == uncertain
 
 
 def test_a_start_waits_for_a_server_that_is_away(server, log):
@@ -242,7 +107,9 @@ def test_a_start_waits_for_a_server_that_is_away(server, log):
 
     client: Any = Breaking(server.client(), 6, 0)
     bury, patience = Burial(log, SOURCES), Patience(None, None, waiting)
-    positions = repair(log, client, SOURCES, bury, patience, fences_of(log, SOURCES))
+    positions = repair(
+        log, client, SOURCES, bury, patience, followed(log, SOURCES, in_cluster=False)
+    )
     assert waited == [0.5, 1, 2, 4, 8, 10]
     assert positions == dict.fromkeys(SOURCES, 5)
     assert held(server.client())[1:] == (10, 0)
@@ -263,10 +130,10 @@ def test_a_repair_that_is_tried_again_takes_what_stands_before_a_fence_and_not_w
     )
     log.commit(GROUP, {SOURCES[0]: Committed(0, "3")}, durable=True)
     client: Any = Breaking(server.client(), 2, 0)
-    bury, fences = Burial(log, SOURCES), fences_of(log, SOURCES)
-    repair(log, client, SOURCES, bury, Patience(None, None, never), fences)
+    bury, follows = Burial(log, SOURCES), followed(log, SOURCES, in_cluster=False)
+    repair(log, client, SOURCES, bury, Patience(None, None, never), follows)
     assert held(server.client())[0] == [(0, 0), (0, 3)]
-    assert fences[SOURCES[0]].before(4) == (new,)
+    assert follows[SOURCES[0]].fences.before(4) == (new,)
 
 
 def test_an_insert_that_goes_on_without_its_client_is_ended_and_others_are_not(server):
@@ -333,7 +200,7 @@ def test_a_start_stores_once_what_an_insert_of_the_last_run_is_still_storing(ser
         SOURCES,
         Burial(log, SOURCES),
         Patience(None, None, never),
-        fences_of(log, SOURCES),
+        followed(log, SOURCES, in_cluster=False),
     )
     thread.join(30)
     places, rolled_up, twice = held(client)

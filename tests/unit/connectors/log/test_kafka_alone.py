@@ -1,8 +1,11 @@
 """Work that keeps the processes of a flow out, on a real broker: whatever machine they are on."""
 
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import timedelta
 
 import pytest
@@ -15,11 +18,26 @@ from connectors.log.kafka.setup import set_up
 from sealwax import clock
 from sealwax.errors import ConfigurationError
 from tests.support.kafka import Cluster, namespace
+from tests.support.platform import ROOT
 from tests.support.waiting import wait_until
 from tests.unit.cli.conftest import Machine
 
 AT_ONCE = timedelta()
 SESSION = timedelta(seconds=6)
+# Says whether it is still alone: when it begins, and each time it is asked.
+ASKED = """
+import sys
+from datetime import timedelta
+from connectors.log import KafkaSettings
+from connectors.log.kafka.alone import alone
+from connectors.log.kafka.log import KafkaLog
+
+log = KafkaLog(KafkaSettings(sys.argv[1], sys.argv[2], partitions=4))
+with alone(log, "analytics", timedelta()) as still:
+    print(still(), flush=True)
+    for _ in sys.stdin:
+        print(still(), flush=True)
+"""
 
 
 @pytest.fixture
@@ -84,6 +102,52 @@ def test_a_process_that_starts_meanwhile_waits_until_the_work_is_done(log, setti
     waiter.join(20)
     process.close()
     assert owned == [0, 1, 2, 3]
+
+
+@contextmanager
+def command(settings: KafkaSettings) -> Iterator["subprocess.Popen[str]"]:
+    """A command that is alone, in a process of its own."""
+    with subprocess.Popen(
+        [sys.executable, "-c", ASKED, settings.bootstrap, settings.namespace],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def answer(process: "subprocess.Popen[str]", *, asked: bool = True) -> str:
+    assert process.stdin
+    assert process.stdout
+    if asked:
+        process.stdin.write("still?\n")
+        process.stdin.flush()
+    return process.stdout.readline().strip()
+
+
+def test_a_command_that_stood_still_until_others_could_have_its_work_is_not_alone_any_more(
+    log, settings
+):
+    with command(settings) as process:
+        assert answer(process, asked=False) == "True"
+        assert answer(process) == "True"
+        process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: not log.processes("analytics"), 30, "the group to put it out")
+        process.send_signal(signal.SIGCONT)
+        assert [answer(process) for _ in range(2)] == ["False", "False"]
+
+
+def test_a_command_stays_alone_while_a_process_waits_for_it(log, settings):
+    with command(settings) as process:
+        assert answer(process, asked=False) == "True"
+        waiting = joined(log, settings)
+        wait_until(lambda: len(log.processes("analytics")) == 2, 10, "the process to join")
+        joined_at = clock.monotonic()
+        while clock.monotonic() < joined_at + SESSION.total_seconds():  # what it knew is too old
+            assert answer(process) == "True"
+            threading.Event().wait(0.1)
+        waiting.close()
 
 
 def test_of_two_commands_the_second_is_refused(log, settings):

@@ -21,10 +21,11 @@ from connectors.clickhouse import repair as repairing
 from connectors.clickhouse import roll_up
 from connectors.clickhouse.burial import Burial
 from connectors.clickhouse.patience import Patience
-from connectors.clickhouse.ranges import fences_of
+from connectors.clickhouse.ranges import followed
 from connectors.clickhouse.rows import insert, line_of
 from connectors.log import LogSettings, open_log
 from connectors.log.dead import dead_entry
+from connectors.log.fences import Fences, Writer, fence_entry
 from connectors.log.port import Committed, Entry, Record, TopicPartition
 from connectors.records import encode_deliveries, iso
 from sealwax import clock
@@ -46,7 +47,7 @@ TIMEOUT = timedelta(seconds=60)
 NOW_MS = clock.now_ms()
 # What the Kafka engine gives beside the value.
 QUEUE = """CREATE TABLE sealwax_kafka.queue (
-  value String, _topic LowCardinality(String), _partition UInt64, _offset UInt64,
+  value String, _key String, _topic LowCardinality(String), _partition UInt64, _offset UInt64,
   `_headers.name` Array(String), `_headers.value` Array(String)
 ) ENGINE = Null"""
 
@@ -169,7 +170,9 @@ def test_on_a_cluster_missing_rows_are_stored_and_the_roll_up_is_set_right(
         Patience(None, None),
     )
     clustered.command("TRUNCATE TABLE stats_hourly_local")
-    repairing.repair(log, clustered, [tp], bury, Patience(None, None), fences_of(log, [tp]))
+    repairing.repair(
+        log, clustered, [tp], bury, Patience(None, None), followed(log, [tp], in_cluster=False)
+    )
     log.close()
     count = "SELECT count(), uniqExact(_offset) FROM events"
     assert clustered.query(count).result_rows == [(200, 200)]
@@ -216,7 +219,30 @@ def records() -> list[Record]:
     for n, row in enumerate((event(2_000, kind="failed"), b"")):
         entry = dead_entry(read, "bad", "it is bad", flow="dispatch", row=row)
         found.append(Record(topics.DEAD, 0, n, None, entry.value, tuple(entry.headers), 0))
-    return found
+    return [*found, *fenced()]
+
+
+def fenced() -> list[Record]:
+    """Of a partition with two owners, the second twice: outcomes, fences, and what came late."""
+    old, new, other = Writer("dispatch", 7, 9), Writer("dispatch", 7, 10), Writer("render", 7, 9)
+    fence = fence_entry(7, new)
+    entries = [
+        fence_entry(7, old),
+        Entry(7, None, event(3_000), (old.header(),)),
+        fence,
+        Entry(7, None, event(4_000), (old.header(),)),
+        Entry(7, None, event(3_001), (new.header(),)),
+        Entry(7, None, event(3_002), (other.header(),)),
+        Entry(7, None, event(3_003), (("writer", b"nobody"),)),
+        fence_entry(7, old),  # late too
+        Entry(7, None, event(4_001), (old.header(),)),
+        # No fence: it has a key.
+        Entry(7, b"k", b"", (Writer("dispatch", 7, 11).header("fence"),)),
+        Entry(7, None, event(3_004), (new.header(),)),
+    ]
+    return [
+        Record(topics.EVENTS, 7, n, e.key, e.value, e.headers, 0) for n, e in enumerate(entries)
+    ]
 
 
 @pytest.fixture
@@ -227,10 +253,11 @@ def by_kafka(client: Client, stand_in: StandIn) -> Client:
     bare.command("DROP DATABASE IF EXISTS sealwax_kafka SYNC")
     for statement in statements(KAFKA):
         bare.command(QUEUE if "ENGINE = Kafka" in statement else statement)
-    names = ["value", "_topic", "_partition", "_offset", "_headers.name", "_headers.value"]
+    names = ["value", "_key", "_topic", "_partition", "_offset", "_headers.name", "_headers.value"]
     data = [
         [
-            r.value,
+            r.value or b"",
+            r.key or b"",
             r.topic,
             r.partition,
             r.offset,
@@ -243,7 +270,11 @@ def by_kafka(client: Client, stand_in: StandIn) -> Client:
         bare.insert("sealwax_kafka.queue", part, column_names=names)
     for table in ("events", "stats_hourly"):
         client.command(f"TRUNCATE TABLE {table}")
-    lines = [line for record in records() if (line := line_of(record, lambda *_: None))]
+    fences = {
+        TopicPartition(r.topic, r.partition): Fences(TopicPartition(*r[:2])) for r in records()
+    }
+    counted = [r for r in records() if fences[TopicPartition(*r[:2])].admits(r)]
+    lines = [line for record in counted if (line := line_of(record, lambda *_: None))]
     insert(client, lines, lambda *_: None, Patience(None, None))
     return server.connect("sealwax_kafka")
 
@@ -258,8 +289,22 @@ def test_rows_by_the_kafka_engine_are_those_of_the_platform_each_once(client, by
     )
     text = f"SELECT {listed} FROM events ORDER BY _topic, _partition, _offset"  # noqa: S608
     stored = client.query(text).result_rows
-    assert len(stored) == 205
+    assert len(stored) == 210
     assert by_kafka.query(text).result_rows == stored
+
+
+def test_what_a_former_owner_wrote_behind_the_fence_of_the_next_is_no_row(by_kafka):
+    text = "SELECT _offset FROM %s WHERE _partition = 7 ORDER BY _offset"
+    offsets = [row[0] for row in by_kafka.query(text % "events").result_rows]
+    assert offsets == [1, 4, 5, 6, 10]
+    assert by_kafka.query("SELECT count() FROM fences FINAL").result_rows == [(3,)]
+
+
+def test_a_query_of_one_email_reads_no_more_because_of_fences(by_kafka):
+    plan = by_kafka.query(
+        "EXPLAIN indexes = 1 SELECT * FROM events WHERE tenant = 't0' AND email_id = generateUUIDv4()"
+    )
+    assert "tenant in ['t0', 't0']" in "\n".join(row[0] for row in plan.result_rows)
 
 
 def test_the_roll_up_of_the_kafka_engine_counts_no_record_twice_and_grows(client, by_kafka):
@@ -272,7 +317,7 @@ def test_the_roll_up_of_the_kafka_engine_counts_no_record_twice_and_grows(client
         by_kafka.command("SYSTEM REFRESH VIEW computed_mv")
         by_kafka.command("SYSTEM WAIT VIEW computed_mv")
     assert by_kafka.query(text).result_rows == stored
-    assert sum(row[4] for row in stored) == 205
+    assert sum(row[4] for row in stored) == 210
 
 
 def test_the_queries_of_the_api_run_over_the_tables_of_the_kafka_engine(client, by_kafka):
