@@ -26,7 +26,7 @@ from tests.support.waiting import wait_until
 
 LIBS = Path(__file__).parents[2] / "target" / "kafka" / "libs"
 _NOTHING: Mapping[str, str] = MappingProxyType({})
-_STARTS_IN_S = 60
+_STARTS_IN_S = 120
 # Small, since several brokers share a machine with what is tested on them.
 _JAVA = ("java", "-Xms128m", "-Xmx640m", "-XX:+UseSerialGC", "-XX:-UsePerfData")
 
