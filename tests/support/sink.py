@@ -56,6 +56,10 @@ class Sink:
             self._read_on()
             return self._received.copy()
 
+    def senders(self, since: float = 0) -> Counter[str]:
+        """How many messages have come since then, by the name in EHLO."""
+        return Counter(entry["ehlo"] for entry in self.index() if entry["ts"] >= since)
+
     def _read_on(self) -> list[dict[str, Any]]:
         """All entries; only the lines that are new are read."""
         if self._index.exists():
