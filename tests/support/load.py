@@ -54,7 +54,7 @@ class Pace(NamedTuple):
 
 
 STEADY = Pace()
-FAST = Pace(batch=50, ahead=1_000, sessions=12, keyed=True)
+FAST = Pace(batch=100, ahead=1_000, sessions=12, keyed=True)
 
 
 class Load:
