@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from connectors.clock_watchdog import ClockWatchdog
+from connectors.endings import Endings
 from connectors.log import KafkaSettings, LogSettings, open_log
 from connectors.log.fences import Owner
 from connectors.log.meeting import meet
@@ -89,18 +90,17 @@ class FlowProcess:
         self._asked = threading.Event()
         self._over = threading.Event()
         self._closing = threading.Lock()
-        self._on_drain: list[Callable[[], object]] = []
+        self._endings = Endings()
         self._on_close: list[Callable[[], None]] = []
         self._on_clock_back: list[
             tuple[Callable[[], None], Callable[[], bool], Callable[[], None]]
         ] = []
         self._clock_went_back = False
         self._in_flight: list[Callable[[], bool]] = []
-        self._draining = 0
         self._quiet = Quiet(
             lambda: (
                 not self._asked.is_set()
-                or bool(self._draining)
+                or bool(self._endings)
                 or any(busy() for busy in self._in_flight)
             )
         )
@@ -231,8 +231,7 @@ class FlowProcess:
 
     def on_drain(self, hook: Callable[[], object]) -> None:
         """Registers what ends work in flight when the process is asked to stop; may block."""
-        self._draining += 1
-        self._on_drain.append(hook)
+        self._endings.add(hook)
 
     def in_flight(self, busy: Callable[[], bool]) -> None:
         """Registers a question: is there work of yours that must end before the dataflow does?"""
@@ -305,9 +304,7 @@ class FlowProcess:
                 self._start_anew()
         asked_at = clock.monotonic()
         logger.info("draining")
-        for hook in self._on_drain:
-            hook()
-            self._draining -= 1
+        self._endings.run()
         if not self.peers.alone:
             self._end_without_peers(asked_at + _END_TOGETHER_S)
 

@@ -1,7 +1,7 @@
 """Options of the suite."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -38,6 +38,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def soak(request: pytest.FixtureRequest) -> bool:
     """Whether the proofs run in full."""
     return bool(request.config.getoption("--soak"))
+
+
+@pytest.fixture
+def unhurried(soak: bool) -> Mapping[str, str]:
+    """For proofs that nothing comes twice where no process is given up.
+
+    One that a busy machine stalls for longer than its membership lasts is, and then what was in its
+    sessions may come twice. `make soak` has the machine for itself.
+    """
+    return {} if soak else {"SEALWAX_KAFKA_SESSION_TIMEOUT": "30s"}
 
 
 @pytest.fixture(scope="session")

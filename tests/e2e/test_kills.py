@@ -1,7 +1,6 @@
 """kill -9 at random moments under load, of every process: nothing is lost, and little comes twice.
 
-`make test` runs few rounds, `make soak` ten of each. The seed is printed; the moments of the
-machine's own scheduling are not in it.
+`make test` runs few rounds, `make soak` ten of each.
 """
 
 import random
@@ -33,9 +32,9 @@ def test_a_kill_loses_nothing_and_doubles_at_most_what_was_in_sessions(tmp_path,
     shutil.rmtree(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["dispatch", "render", "analytics", "api"])
+@pytest.mark.parametrize("name", list(FULL_ROUNDS))
 def test_a_stop_loses_nothing_and_doubles_nothing(tmp_path, name, soak):
-    rounds = 10 if soak else 1
+    rounds = FULL_ROUNDS[name] if soak else 1
     chance = random.Random(f"{SEED} stop {name}")
     with under_load(tmp_path) as (platform, sink, load):
         with load.running():

@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.kafka import free_ports
 from tests.support.platform import ROOT
+from tests.support.sink import Sink
 from tests.support.waiting import wait_until
 
 
@@ -47,7 +49,12 @@ class Dispatcher:
         return self._ready.exists()
 
     def wait_until_ready(self) -> None:
-        wait_until(self.is_ready, 90, f"the dispatcher to be ready; see {self.output}")
+        wait_until(self.is_ready, 120, f"the dispatcher to be ready; see {self.output}")
+
+    def wait_until_it_sends(self, sink: Sink) -> None:
+        """Waits for a mail of its from now on."""
+        since = time.time()
+        wait_until(lambda: sink.senders(since)[self.name], 120, f"{self.name} to send", 0.1)
 
     def said(self, text: str) -> int:
         """How often it said so."""

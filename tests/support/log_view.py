@@ -54,13 +54,18 @@ def records(log: Log, *names: str) -> Iterator[Record]:
         yield from admitted(log.scan(tp, log.start_offset(tp), log.end_offset(tp)), tp)
 
 
+def waiting(log: Log, group: str, *names: str) -> int:
+    """How many records of these topics stand at or above the group's watermarks."""
+    tps = partitions(log, *names)
+    ends, committed = log.end_offsets(tps), log.committed_all(group, tps)
+    positions = {tp: at.offset if at else 0 for tp, at in committed.items()}
+    return sum(ends[tp] - positions[tp] for tp in tps)
+
+
 def unsettled(data_dir: Path, group: str = "dispatch", *names: str) -> int:
-    """How many records stand at or above the group's watermarks."""
+    """The same by the data directory; all that is dispatched, where no topic is named."""
     with opened(data_dir) as log:
-        tps = partitions(log, *(names or DISPATCHED))
-        ends, committed = log.end_offsets(tps), log.committed_all(group, tps)
-        positions = {tp: at.offset if at else 0 for tp, at in committed.items()}
-        return sum(ends[tp] - positions[tp] for tp in tps)
+        return waiting(log, group, *(names or DISPATCHED))
 
 
 def leases(data_dir: Path) -> int:

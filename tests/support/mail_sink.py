@@ -4,7 +4,7 @@ Run it by `make sink`, or alone: python tests/support/mail_sink.py --listen 127.
 
 DIR holds one .eml file a message, as it came, and index.jsonl with one line a message: `id` (its
 X-Sealwax-Id), `file`, `mail_from`, `rcpts`, `ts`, `size`, `tls`, `peer`, `ehlo`. A message is stored before
-its 250. Of refusals that --reply asks for nothing is stored.
+its 250. Of refusals that --reply asks for nothing is stored. With --index-only there are no files.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trustme
+import uvloop
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 STEPS = ("MAIL", "RCPT", "DOT")
@@ -81,8 +82,9 @@ class Keeper:
 
     # ruff: noqa: ARG002 - aiosmtpd decides what its hooks are given
 
-    def __init__(self, directory: Path, rules: list[Rule], moods: Moods) -> None:
+    def __init__(self, directory: Path, rules: list[Rule], moods: Moods, *, files: bool) -> None:
         self._directory = directory
+        self._files = files
         self._rules = rules
         self._moods = moods
         self._refused: Counter[tuple[Rule, str]] = Counter()
@@ -144,9 +146,10 @@ class Keeper:
         content = envelope.original_content or b""
         self._kept += 1
         file = f"{self._kept:06}.eml"
-        (self._directory / file).write_bytes(content)
+        if self._files:
+            (self._directory / file).write_bytes(content)
         parser = email.parser.BytesHeaderParser(policy=email.policy.default)
-        headers = parser.parsebytes(content)
+        headers = parser.parsebytes(content.partition(b"\r\n\r\n")[0])
         line = {
             "id": headers.get("X-Sealwax-Id", ""),
             "file": file,
@@ -177,7 +180,9 @@ def self_signed() -> ssl.SSLContext:
 
 async def serve(arguments: argparse.Namespace) -> None:
     arguments.dir.mkdir(parents=True, exist_ok=True)
-    keeper = Keeper(arguments.dir, arguments.reply, Moods(arguments))
+    keeper = Keeper(
+        arguments.dir, arguments.reply, Moods(arguments), files=not arguments.index_only
+    )
     tls = self_signed() if arguments.tls else None
     loop = asyncio.get_running_loop()
 
@@ -212,6 +217,7 @@ def main() -> None:
     )
     parser.add_argument("--listen", default="127.0.0.1:2525", help="host:port; port 0 = any free")
     parser.add_argument("--dir", type=Path, default=Path("sink-mail"))
+    parser.add_argument("--index-only", action="store_true", help="keep no files, for much mail")
     parser.add_argument("--tls", action="store_true", help="offer STARTTLS, self-signed")
     parser.add_argument(
         "--reply",
@@ -230,7 +236,7 @@ def main() -> None:
         "--sometimes-slow", type=float, default=0, help="share of replies that take three seconds"
     )
     parser.add_argument("--seed", type=int, help="of those chances")
-    asyncio.run(serve(parser.parse_args()))
+    uvloop.run(serve(parser.parse_args()))
 
 
 if __name__ == "__main__":

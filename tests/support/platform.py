@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -58,7 +58,7 @@ class Platform:
             self._up = subprocess.Popen(
                 [SEALWAX, "up"], env=self.environment, stdout=log, stderr=log, cwd=ROOT
             )
-        wait_until(self.is_ready, 60, f"the platform to be ready; see {self.output}")
+        wait_until(self.is_ready, 120, f"the platform to be ready; see {self.output}")
         if not self.api.headers.get("Authorization"):
             key = (self.data_dir / "operator.key").read_text().strip()
             self.api.headers["Authorization"] = f"Bearer {key}"
@@ -73,8 +73,12 @@ class Platform:
             return False
 
     def stop(self) -> int:
-        """Stops it gently; its exit status."""
+        """Stops it gently, for good; its exit status."""
         self.api.close()
+        return self.terminate()
+
+    def terminate(self) -> int:
+        """Stops it gently; its exit status."""
         if self._up is None:
             return 0
         self._up.send_signal(signal.SIGTERM)
@@ -120,11 +124,15 @@ class Platform:
         assert run.returncode == 0, run.stderr
         return run.stdout
 
-    def send(self, emails: list[dict[str, Any]]) -> list[str]:
-        """Sends emails by the batch API; the ids of all of them."""
+    def send(self, emails: Sequence[Mapping[str, Any]], key: str = "") -> list[str]:
+        """Sends emails by the batch API, with an idempotency key if any; the ids of all of them."""
         ids: list[str] = []
         for start in range(0, len(emails), 500):
-            answer = self.api.post("/v1/emails/batch", json=emails[start : start + 500])
+            answer = self.api.post(
+                "/v1/emails/batch",
+                json=emails[start : start + 500],
+                headers={"Idempotency-Key": f"{key} {start}"} if key else {},
+            )
             assert answer.status_code == 202, answer.text
             ids += [item["id"] for item in answer.json()["data"]]
         return ids

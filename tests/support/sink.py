@@ -3,9 +3,10 @@
 import json
 import subprocess
 import sys
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,8 @@ from tests.support.waiting import wait_until
 _ROOT = Path(__file__).parents[2]
 
 
-@dataclass(frozen=True)
 class Sink:
-    """A sink that runs.
+    """A sink that runs. Thread-safe.
 
     Attributes:
         host, port: Where it listens.
@@ -24,10 +24,16 @@ class Sink:
         pid: Its process.
     """
 
-    host: str
-    port: int
-    directory: Path
-    pid: int
+    def __init__(self, host: str, port: int, directory: Path, pid: int) -> None:
+        self.host = host
+        self.port = port
+        self.directory = directory
+        self.pid = pid
+        self._index = directory / "index.jsonl"
+        self._lock = threading.Lock()
+        self._read_to = 0
+        self._entries: list[dict[str, Any]] = []
+        self._received: Counter[str] = Counter()
 
     @property
     def address(self) -> str:
@@ -36,19 +42,35 @@ class Sink:
 
     def index(self) -> list[dict[str, Any]]:
         """One dict a message kept: id, file, mail_from, rcpts, ts, size, tls, peer, ehlo."""
-        file = self.directory / "index.jsonl"
-        if not file.exists():
-            return []
-        return [
-            json.loads(line)
-            for line in file.read_text().splitlines(keepends=True)
-            if line.endswith("\n")
-        ]
+        with self._lock:
+            return self._read_on().copy()
 
     def count(self) -> int:
         """How many messages are kept."""
-        file = self.directory / "index.jsonl"
-        return file.read_bytes().count(b"\n") if file.exists() else 0
+        with self._lock:
+            return len(self._read_on())
+
+    def received(self) -> Counter[str]:
+        """How often each mail was kept, by its id."""
+        with self._lock:
+            self._read_on()
+            return self._received.copy()
+
+    def senders(self, since: float = 0) -> Counter[str]:
+        """How many messages have come since then, by the name in EHLO."""
+        return Counter(entry["ehlo"] for entry in self.index() if entry["ts"] >= since)
+
+    def _read_on(self) -> list[dict[str, Any]]:
+        """All entries; only the lines that are new are read."""
+        if self._index.exists():
+            with self._index.open("rb") as file:
+                file.seek(self._read_to)
+                whole = file.read().rpartition(b"\n")[0]
+            new = [json.loads(line) for line in whole.splitlines()]
+            self._read_to += len(whole) + bool(whole)
+            self._entries += new
+            self._received.update(entry["id"] for entry in new)
+        return self._entries
 
     def message(self, entry: dict[str, Any]) -> bytes:
         """The bytes of a message of the index."""

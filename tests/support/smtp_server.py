@@ -17,6 +17,7 @@ class Act(Enum):
     CLOSE = auto()
     SILENCE = auto()
     GARBAGE_TLS = auto()  # only for STARTTLS: 220, then bytes that are no handshake
+    SILENT_TLS = auto()  # only for STARTTLS: 220, then no handshake
 
 
 @dataclass(frozen=True)
@@ -143,9 +144,11 @@ class ScriptedServer:
                     return
 
     async def _start_tls(self, script, connection, writer) -> bool:
-        if script.starttls is Act.GARBAGE_TLS:
+        if script.starttls in (Act.GARBAGE_TLS, Act.SILENT_TLS):
             writer.write(b"220 go\r\n")
             await writer.drain()
+            if script.starttls is Act.SILENT_TLS:
+                await asyncio.Event().wait()
             writer.write(b"this is no handshake\r\n" * 10)
             return False
         if not await self._do(script.starttls, writer) or not script.starttls.startswith("220"):
@@ -170,7 +173,7 @@ class ScriptedServer:
                 return False
             case Act.SILENCE:
                 await asyncio.Event().wait()
-            case Act.CLOSE | Act.GARBAGE_TLS:
+            case Act.CLOSE | Act.GARBAGE_TLS | Act.SILENT_TLS:
                 pass
         return False
 

@@ -32,8 +32,13 @@ class Proxy:
             writer.transport.abort()
 
     def _call(self, function) -> None:
+        """Returns when it is done."""
+
+        async def call() -> None:
+            function()
+
         assert self._loop
-        self._loop.call_soon_threadsafe(function)
+        asyncio.run_coroutine_threadsafe(call(), self._loop).result(10)
 
     async def run(self, started: threading.Event, ended: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()

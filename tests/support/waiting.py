@@ -7,8 +7,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(predicate: Callable[[], T], timeout_s: float, what: str) -> T:
-    """Calls `predicate` until it is truthy and returns its value; fails after `timeout_s`."""
+def wait_until(predicate: Callable[[], T], timeout_s: float, what: str, every_s: float = 0.02) -> T:
+    """Calls `predicate` until it is truthy and returns its value; fails after `timeout_s`.
+
+    What takes a while to find out is asked less often: it shares the cores with what it waits for.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
         value = predicate()
@@ -16,4 +19,4 @@ def wait_until(predicate: Callable[[], T], timeout_s: float, what: str) -> T:
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {timeout_s} s in vain for {what}; last seen: {value!r}")
-        time.sleep(0.02)
+        time.sleep(every_s)

@@ -36,7 +36,7 @@ from sealwax.store.relational import (
     sqlite_url,
 )
 from tests.support.smtp_dns import SILENT, dns_server
-from tests.support.smtp_engine import MESSAGE, QUICK, job, running_engine
+from tests.support.smtp_engine import MESSAGE, PATIENT, QUICK, job, running_engine
 from tests.support.smtp_server import TLS_EHLO, Act, Script, scripted
 from tests.support.waiting import wait_until
 
@@ -95,6 +95,7 @@ def test_a_look_up_of_the_machine_that_takes_too_long_defers_the_mail(monkeypatc
     [
         (Script(banner=Act.SILENCE), "banner_timeout", Command.BANNER, False),
         (Script(ehlo=Act.SILENCE), "command_timeout", Command.EHLO, False),
+        (Script(ehlo="502 5.5.1 what?", helo=Act.SILENCE), "command_timeout", Command.EHLO, False),
         (Script(mail=Act.SILENCE), "command_timeout", Command.MAIL, False),
         (Script(rcpt=Act.SILENCE), "command_timeout", Command.RCPT, False),
         (Script(data=Act.SILENCE), "data_timeout", Command.DATA, False),
@@ -126,8 +127,9 @@ def test_a_step_without_a_reply_defers_the_mail(script, setting, command, in_dou
     assert result.in_doubt == in_doubt
 
 
-def test_tls_that_does_not_come_about_gives_way_to_clear_text():
-    script = Script(ehlo=TLS_EHLO, starttls=Act.SILENCE)
+@pytest.mark.parametrize("silent", [Act.SILENCE, Act.SILENT_TLS], ids=["reply", "handshake"])
+def test_tls_that_does_not_come_about_gives_way_to_clear_text(silent):
+    script = Script(ehlo=TLS_EHLO, starttls=silent)
     minute = timedelta(minutes=1)
     with (
         scripted(script) as server,
@@ -136,6 +138,18 @@ def test_tls_that_does_not_come_about_gives_way_to_clear_text():
     ):
         (result,) = engine.send(job(server.port))
     assert (result.accepted, result.tls) == (True, "")
+
+
+def test_a_kept_session_whose_reset_has_no_reply_gives_way_to_a_new_one():
+    script = Script(rcpt="550 5.1.1 who?", rset=Act.SILENCE)
+    with (
+        scripted(lambda n: script if n == 0 else Script()) as server,
+        running_engine(PATIENT, command_timeout=timedelta(seconds=3)) as engine,
+        ends_within(20),
+    ):
+        first, second = engine.send(job(server.port), job(server.port))
+        assert server.connections[0].lines[-1] == "RSET"
+    assert (first.reply.code, second.accepted, second.reused) == (550, True, False)
 
 
 def test_a_peer_that_does_not_close_after_quit_is_cut_off():

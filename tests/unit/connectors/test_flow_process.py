@@ -145,6 +145,37 @@ def test_a_stop_that_comes_while_it_begins_again_is_heard_by_the_next_program(tm
     assert (run.returncode, run.stderr) == (0, "")
 
 
+# It is still being built: what would end its work comes later than the wish to stop.
+BUILT_TOO_LATE = """
+import os, signal, sys, time
+from pathlib import Path
+from connectors.flow_process import FlowProcess
+from connectors.log import LogSettings
+
+data_dir = Path(sys.argv[1])
+process = FlowProcess("dispatch", data_dir, LogSettings(data_dir / "log", 1))
+os.kill(os.getpid(), signal.SIGTERM)
+process._drainer.join()
+process.on_drain(lambda: print("drained", flush=True))
+while not process.quiet(0.1):
+    time.sleep(0.01)
+print("quiet", flush=True)
+"""
+
+
+def test_a_stop_that_comes_before_the_flow_is_built_ends_it_too(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-c", BUILT_TOO_LATE, tmp_path / "data"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0
+    assert "drained\nquiet\n" in run.stdout
+
+
 STOPPED_AND_CONTINUED = """
 import signal, sys, threading, time
 from connectors.stops import Stops
