@@ -80,8 +80,8 @@ class FlowMetrics(Collector):
         for tp in self._settling.sources:
             stopped.add_metric((tp.topic, str(tp.partition)), tp in self._settling.stopped)
         yield stopped
-        for name, count in self._totals.items():
-            yield Total(name, TOTALS[name], count())
+        for name, counted in self._totals.items():
+            yield Total(name, TOTALS[name], counted())
         if self._waits is not None:
             yield from self._sendable(self._waits)
 

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from random import Random
@@ -159,11 +160,15 @@ class SmtpEngine:
     # From here on everything runs in the engine's thread.
 
     def _run(self) -> None:
+        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(self._main())
+            runner.run(self._main())
         except BaseException as cause:  # noqa: BLE001 - ends the process, whatever it is
             _die("the SMTP engine died", cause)
+        # On a busy machine connections that were just aborted may not be closed yet, and the loop
+        # refuses to be (EBUSY); it is not used again.
+        with suppress(OSError):
+            runner.close()
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()

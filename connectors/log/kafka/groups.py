@@ -104,12 +104,7 @@ class Groups:
         )
         try:
             while True:
-                error = None
-                try:
-                    answered = consumer.committed(places, _TRY_S)
-                    error = next((place.error for place in answered if place.error), None)
-                except KafkaException as failed:
-                    error = failed.args[0]
+                answered, error = _asked(consumer, places)
                 if error is None:
                     return answered
                 if not passes(error) or clock.monotonic() >= deadline:
@@ -181,3 +176,12 @@ class Groups:
             and group.group_id.endswith(MEMBERS)
             and group.state not in idle
         ]
+
+
+def _asked(consumer: Consumer, places: list[Place]) -> tuple[list[Place], KafkaError | None]:
+    """What a group committed of some places, or an error."""
+    try:
+        answered = consumer.committed(places, _TRY_S)
+    except KafkaException as error:
+        return [], error.args[0]
+    return answered, next((place.error for place in answered if place.error), None)

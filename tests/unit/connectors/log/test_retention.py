@@ -107,7 +107,7 @@ def test_no_group_stands_below_the_start_after_a_power_cut(log):
     """A position that the timer committed between the two is in memory only (R17)."""
     fill(log, 20, SOURCE)
     cut = CutOff(log)
-    settling = Settling(cut, SPEC, [0], timer=False)  # type: ignore[arg-type]  # it passes calls on
+    settling = Settling(cut, SPEC, [0], timer=False)
     settler = settling.settler(SOURCE)
     for offset in range(20):
         settler.hand_out(offset, 1)
@@ -120,7 +120,7 @@ def test_no_group_stands_below_the_start_after_a_power_cut(log):
         settling.commit_round()
 
     kept = {READY: Kept(sources=("flow",))}
-    Retention(cut, [0], kept, bool, lambda: True, before).run_once()  # type: ignore[arg-type]
+    Retention(cut, [0], kept, bool, lambda: True, before).run_once()
     assert log.start_offset(SOURCE) == 12
     assert cut.durable["flow"] >= 12
     settling.close()
@@ -235,7 +235,7 @@ def test_while_the_clock_is_not_trusted_nothing_goes(log):
 def test_the_first_record_since_a_time_is_found(stamps, since, start, below):
     start = min(start, len(stamps))
     below = min(max(below, start), len(stamps))
-    found = first_since(_Stamped(stamps, start), SOURCE, since, below)  # type: ignore[arg-type]  # what it asks
+    found = first_since(_Stamped(stamps, start), SOURCE, since, below)  # what it asks
     assert found == next((n for n in range(start, below) if stamps[n] >= since), below)
 
 
