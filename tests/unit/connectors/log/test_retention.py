@@ -235,7 +235,7 @@ def test_while_the_clock_is_not_trusted_nothing_goes(log):
 def test_the_first_record_since_a_time_is_found(stamps, since, start, below):
     start = min(start, len(stamps))
     below = min(max(below, start), len(stamps))
-    found = first_since(_Stamped(stamps, start), SOURCE, since, below)  # what it asks  # type: ignore[arg-type]  # all that it asks for
+    found = first_since(_Stamped(stamps, start), SOURCE, since, below)  # type: ignore[arg-type]  # what it asks
     assert found == next((n for n in range(start, below) if stamps[n] >= since), below)
 
 
