@@ -95,7 +95,7 @@ audit: build $(TOOLS)/bin/cargo-deny ## Licences, sources and bans of what we de
 	$(TOOLS)/bin/cargo-deny --locked check bans licenses sources
 	$(BIN)/pip check
 
-bench: build $(KAFKA) ## Figures, printed with machine and method
+bench: build postfix $(KAFKA) ## Figures, printed with machine and method
 	@$(BIN)/python -m bench.run $(ARGS)
 	@$(BIN)/python -m bench.restart
 	@$(BIN)/python bench/accept.py

@@ -17,7 +17,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 
@@ -29,6 +32,8 @@ from tests.support.waiting import wait_until
 
 BATCH = 500
 AHEAD = 6_000  # mails that are accepted and not delivered yet, at most
+# By name what finds the pids of processes; they may be others after a restart.
+Pids = Mapping[str, Callable[[], Sequence[int]]]
 BUDGET_US = {"api": 40, "render": 350, "dispatch": 110, "analytics": 40}
 
 
@@ -57,13 +62,24 @@ def delivered(platform: Platform) -> int:
     return platform.stats().get("delivered", 0)
 
 
-def cpu_s(platform: Platform) -> dict[str, float]:
-    tick = os.sysconf("SC_CLK_TCK")
-    used = {}
-    for name in NAMES:
-        fields = Path(f"/proc/{platform.pid(name)}/stat").read_text().rpartition(")")[2].split()
-        used[name] = (int(fields[11]) + int(fields[12])) / tick
-    return used
+def cpu_s(pids: Pids) -> dict[str, float]:
+    """By name the CPU time of processes, and of their children that have ended, in seconds."""
+    return {name: sum(map(_cpu_s, pids_of())) for name, pids_of in pids.items()}
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def idle_s() -> float:
+    """How long all cores together have had nothing to do."""
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    return int(fields[4]) / os.sysconf("SC_CLK_TCK")
+
+
+def _pid(platform: Platform, name: str) -> list[int]:
+    return [platform.pid(name)]
 
 
 def written_kb(platform: Platform) -> dict[str, float]:
@@ -89,15 +105,18 @@ def sink(kind: str, address: str, folder: Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def throughput(platform: Platform, seconds: float) -> float:
+def throughput(platform: Platform, seconds: float, others: Pids = MappingProxyType({})) -> float:
+    """Mails a second; prints it, and what each of them costs each process and all `others`."""
+    ours: Pids = {name: partial(_pid, platform, name) for name in NAMES}
+    pids = {**ours, **others}
     feeder = Feeder(platform)
     feeder.start()
     time.sleep(5)
-    before, cpu_before, began = delivered(platform), cpu_s(platform), time.monotonic()
-    kb_before = written_kb(platform)
+    before, cpu_before, began = delivered(platform), cpu_s(pids), time.monotonic()
+    kb_before, idle_before = written_kb(platform), idle_s()
     time.sleep(seconds)
-    after, cpu_after, took = delivered(platform), cpu_s(platform), time.monotonic() - began
-    kb_after = written_kb(platform)
+    after, cpu_after, took = delivered(platform), cpu_s(pids), time.monotonic() - began
+    kb_after, idle_after = written_kb(platform), idle_s()
     feeder.ended.set()
     feeder.join()
     mails = after - before
@@ -105,11 +124,15 @@ def throughput(platform: Platform, seconds: float) -> float:
     print(
         f"{'process':<10} {'CPU us/mail':>12} {'budget':>8} {'peak MB':>8} {'KB/mail to disk':>16}"
     )
+    us = {name: (cpu_after[name] - cpu_before[name]) / max(1, mails) * 1e6 for name in pids}
     for name in NAMES:
-        per_mail = (cpu_after[name] - cpu_before[name]) / max(1, mails) * 1e6
         kb = (kb_after[name] - kb_before[name]) / max(1, mails)
         peak = platform.peak_mb(name)
-        print(f"{name:<10} {per_mail:>12.0f} {BUDGET_US[name]:>8} {peak:>8} {kb:>16.1f}")
+        print(f"{name:<10} {us[name]:>12.0f} {BUDGET_US[name]:>8} {peak:>8} {kb:>16.1f}")
+    for name in others:
+        print(f"{name:<10} {us[name]:>12.0f}")
+    idle = (idle_after - idle_before) / took / (os.cpu_count() or 1)
+    print(f"{'all':<10} {sum(us.values()):>12.0f}    ({idle:.0%} of the cores idle, sink included)")
     wait_until(lambda: delivered(platform) >= feeder.accepted, 120, "the rest to be delivered")
     return mails / took
 

@@ -41,6 +41,12 @@ class Dispatcher:
                 env=self.environment, stdout=output, stderr=output, cwd=ROOT,
             )  # fmt: skip
 
+    @property
+    def pid(self) -> int:
+        """Of its present life."""
+        assert self._process
+        return self._process.pid
+
     def has_ended(self) -> bool:
         assert self._process
         return self._process.poll() is not None

@@ -37,6 +37,12 @@ class Postgres:
             user=self._user, check=True, capture_output=True, cwd=folder,
         )  # fmt: skip
 
+    @property
+    def pid(self) -> int:
+        """Of its present life, which has children."""
+        assert self._server
+        return self._server.pid
+
     def start(self) -> None:
         """Returns when it answers."""
         options: list[str | Path] = [

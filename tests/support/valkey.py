@@ -34,6 +34,12 @@ class Valkey:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def pid(self) -> int:
+        """Of its present life."""
+        assert self._process
+        return self._process.pid
+
     def start(self) -> None:
         """Returns when it answers."""
         fixed = (
