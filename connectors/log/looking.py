@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from connectors.log.flow_spec import FlowSpec, is_read_back_group
-from connectors.log.lost import fitting, lives_of, why_stopped
+from connectors.log.lost import MADE_ANEW, fitting, lives_of, made_anew, why_stopped
 from connectors.log.port import Committed, Log, TopicPartition
 from connectors.log.settle import Stand, decode_stand
 from connectors.smtp.leases import lease_of
@@ -71,6 +71,8 @@ def stopped(log: Log, spec: FlowSpec) -> dict[TopicPartition, str]:
         stand = _stand(committed, outputs_of, bounds[0])
         lives = lives_of(log, tp, outputs_of) if stand and stand.lives else b""
         reason = why_stopped(tp, committed, stand, lives, outputs_of, bounds)
+        if committed is None and tp.topic in made_anew(log, spec.name, outputs_of):
+            reason = MADE_ANEW
         if reason:
             found[tp] = reason
     return found

@@ -1,12 +1,15 @@
 """Why a partition may not be read on: mail was lost in it, or could be sent twice (R4)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 
+from connectors.log.flow_spec import read_back_group
 from connectors.log.growing import stretched
 from connectors.log.port import Committed, Log, TopicPartition
 from connectors.log.settle import Stand
+
+MADE_ANEW = "its topic, or one that its outcomes go to, was deleted and made again"
 
 
 def why_lost(committed: int | None, first: int, end: int) -> str:
@@ -34,6 +37,37 @@ def lives_of(log: Log, tp: TopicPartition, outputs: Sequence[TopicPartition]) ->
     names = sorted({tp.topic, *(output.topic for output in outputs)})
     lives = "\n".join(log.incarnation(name) for name in names)
     return sha256(lives.encode()).digest()[:8]
+
+
+def note_of_lives(log: Log, topics: Iterable[str]) -> str:
+    """Names the lives of these topics, to be kept where it outlives them.
+
+    A cluster drops the offsets of a topic that is deleted, and what they say of its life with them.
+    """
+    return " ".join(f"{topic}={_life(log, topic)}" for topic in sorted(topics))
+
+
+def made_anew(log: Log, flow: str, outputs: Sequence[TopicPartition]) -> set[str]:
+    """The sources of a flow that had another life when it last noted them.
+
+    Args:
+        log: The log.
+        flow: The flow.
+        outputs: Those of one partition number, beside whose read-back positions the note stands.
+    """
+    group = read_back_group(flow, outputs[0].partition)
+    noted = {
+        part
+        for at in log.committed_all(group, outputs).values()
+        if at is not None
+        for part in at.metadata.split()
+    }
+    former = [part.split("=", 1) for part in noted]
+    return {topic for topic, life in former if life != _life(log, topic)}
+
+
+def _life(log: Log, topic: str) -> str:
+    return sha256(log.incarnation(topic).encode()).hexdigest()[:8]
 
 
 def fitting(
@@ -67,7 +101,7 @@ def why_stopped(
     """
     firsts, ends = bounds
     if stand and stand.lives and lives and stand.lives != lives:
-        return "its topic, or one that its outcomes go to, was deleted and made again"
+        return MADE_ANEW
     lost = why_lost(None if committed is None else committed.offset, firsts[tp], ends[tp])
     if lost or firsts[tp] == ends[tp]:
         return lost

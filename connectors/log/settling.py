@@ -10,7 +10,7 @@ import structlog
 
 from connectors.log.fences import Fences, Owner, Writer, fence_entry, fence_of
 from connectors.log.flow_spec import FlowSpec, read_back_group
-from connectors.log.lost import fitting, lives_of, why_stopped
+from connectors.log.lost import MADE_ANEW, fitting, lives_of, made_anew, note_of_lives, why_stopped
 from connectors.log.port import Committed, Entry, Log, TopicPartition
 from connectors.log.settle import Held, Settler, Stand, decode_stand, source_of
 from connectors.log.suspects import Suspects
@@ -80,6 +80,7 @@ class Settling:
         self._held = Held()
         self._done: dict[TopicPartition, dict[int, Done]] = {}
         self._outputs = {n: tuple(spec.outputs(n)) for n in numbers}
+        self._made_anew: dict[int, set[str]] = {}
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._marked_at = float("-inf")
@@ -91,6 +92,8 @@ class Settling:
                 {tp: log.end_offset(tp) for tp in self.sources},
             )
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
+        if self.writers:
+            self.commit_floors()  # the lives of the topics are noted before any mail is sent
         if timer:
             self._thread.start()
 
@@ -143,7 +146,10 @@ class Settling:
             known = [floor for floor in floors if floor is not None]
             if len(known) == len(floors):
                 lowest = [min(ends) for ends in zip(*known, strict=True)]
-                positions = {tp: Committed(end) for tp, end in zip(outputs, lowest, strict=True)}
+                note = note_of_lives(self.log, self.spec.shares) if self.writers else ""
+                positions = {
+                    tp: Committed(end, note) for tp, end in zip(outputs, lowest, strict=True)
+                }
                 self.log.commit(read_back_group(self.spec.name, number), positions, durable=True)
 
     def commit_round(self) -> None:
@@ -231,6 +237,8 @@ class Settling:
                 self._note(Writer(self.spec.name, tp.partition, stand.writer), *stand.fences)
             outputs_of = self._outputs[tp.partition]
             reason = why_stopped(tp, at, stand, lives, outputs_of, (firsts, now_ends))
+            if at is None and self.writers and tp.topic in self._anew(tp.partition):
+                reason = MADE_ANEW
             if reason:
                 self.stop(tp, reason)
             offset = at.offset if at else firsts[tp]
@@ -268,6 +276,12 @@ class Settling:
         for flow, number, incarnation in owners:
             if flow == self.spec.name and number in self.writers:
                 self._earlier[number] = max(incarnation, self._earlier.get(number, 0))
+
+    def _anew(self, number: int) -> set[str]:
+        """Topics that were deleted, with all that was committed of them, and made again."""
+        if number not in self._made_anew:
+            self._made_anew[number] = made_anew(self.log, self.spec.name, self._outputs[number])
+        return self._made_anew[number]
 
     def _incarnation(self, number: int) -> int:
         return self.writers[number].incarnation if number in self.writers else 0

@@ -191,13 +191,7 @@ def delete(kafka: Cluster, data_dir: Path, topic: str) -> None:
     wait_until(lambda: name not in admin.list_topics(timeout=10).topics, 120, "its end", 0.2)
 
 
-FORGOTTEN = pytest.mark.xfail(
-    reason="a cluster drops the offsets of a topic that is deleted, and its former life with them: "
-    "it is read from 0, and what former outcomes name is taken for done"
-)
-
-
-@pytest.mark.parametrize("topic", [topics.EVENTS, pytest.param(topics.READY[0], marks=FORGOTTEN)])
+@pytest.mark.parametrize("topic", [topics.EVENTS, topics.READY[0]])
 def test_a_topic_that_was_made_anew_is_not_read(tmp_path, kafka, topic):
     """Also where it has a record at the very offset that is read next."""
     with at_rest(tmp_path, kafka) as (one, _):
