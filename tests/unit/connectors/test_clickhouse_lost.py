@@ -73,7 +73,7 @@ def store(log: Log, client: Client, sure: bool = True) -> Any:
     sink = ClickHouseSink(log, lambda: client, Burial(log, SOURCES), patience, follows)
     made = sink.build("sink", 0, 1)
     records = [r for tp in SOURCES for r in log.scan(tp, log.start_offset(tp), log.end_offset(tp))]
-    made.write_batch(records)
+    made.write_batch([*records])
     made.close()
     return made
 
