@@ -337,6 +337,7 @@ def test_a_query_that_clickhouse_stopped_is_events_that_cannot_be_read(tmp_path)
 _INSERT_HANGS = """
 import time
 from datetime import timedelta
+from connectors.clickhouse.patience import Patience
 from connectors.clickhouse.rows import Line, insert
 from connectors.log.port import Record
 
@@ -347,7 +348,7 @@ class Hanging:
         time.sleep(60)
 
 record = Record("email.events", 0, 0, None, b"{}", (), 0)
-insert(Hanging(), [Line(record, b"{}")], None, timedelta(seconds=0.3))
+insert(Hanging(), [Line(record, b"{}")], None, Patience(timedelta(seconds=0.3), None))
 """
 
 
