@@ -152,7 +152,8 @@ class FlowProcess:
     def _share(self, settings: KafkaSettings, session: timedelta, *, alone: bool) -> None:
         """Takes the partition numbers that the flow's group gives this process; waits for some."""
         # Imported when asked for: the client library takes a tenth of a second.
-        from connectors.log.kafka.membership import MemberSettings, Membership  # noqa: PLC0415
+        from connectors.log.kafka.member import MemberSettings  # noqa: PLC0415
+        from connectors.log.kafka.membership import Membership  # noqa: PLC0415
         from connectors.log.kafka.setup import set_up  # noqa: PLC0415
 
         set_up(settings, self.log)
@@ -161,7 +162,12 @@ class FlowProcess:
             self.log,
             settings,
             MemberSettings(
-                self.name, self._files.instance(self.name), session, alone, self._here.processes
+                self.name,
+                self._files.instance(self.name),
+                session,
+                alone,
+                self._here.processes,
+                rename=lambda: self._files.rename(self.name),
             ),
             on_changed=self._start_anew,
             on_lost=self._begin_again,

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -14,8 +15,8 @@ class ProcessFiles:
     """The files `run/<name>.pid` and `run/<name>.ready`; each holds a pid as text.
 
     The supervisor writes the pid file when it has started a process; the process writes the ready
-    file when it works. A process that runs without a supervisor has no pid file. Every file appears
-    whole or not at all.
+    file when it works. A process that runs without a supervisor has no pid file. `run/<name>.name`
+    is there for one that has had another name. Every file appears whole or not at all.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -35,7 +36,19 @@ class ProcessFiles:
                 os.link(part, path)
             part.unlink()
         place = f"{path.read_text().strip()} {socket.gethostname()} {self._data_dir.resolve()}"
+        with suppress(FileNotFoundError):
+            place += self._name(name).read_text()
         return f"{blake2b(place.encode(), digest_size=16).hexdigest()}-{name}"
+
+    def rename(self, name: str) -> Callable[[], None]:
+        """From now on `instance` calls the process otherwise, unless the result takes that back."""
+        path = self._name(name)
+        before = path.read_text() if path.exists() else ""
+        self._write(path.name, uuid4().hex)
+        return lambda: self._write(path.name, before)
+
+    def _name(self, name: str) -> Path:
+        return self._run / f"{name}.name"
 
     def write_pid(self, name: str, pid: int) -> None:
         """Records that `name` runs as `pid`."""
@@ -69,10 +82,10 @@ class ProcessFiles:
         ready, pid = self._read(f"{name}.ready"), self._read(f"{name}.pid")
         return ready is not None and pid in (ready, None) and lives(ready)
 
-    def _write(self, name: str, pid: int) -> None:
+    def _write(self, name: str, text: object) -> None:
         self._run.mkdir(parents=True, exist_ok=True)
         part = self._run / f".{name}.{os.getpid()}"
-        part.write_text(str(pid))
+        part.write_text(str(text))
         part.replace(self._run / name)
 
     def _remove(self, name: str, pid: int) -> None:

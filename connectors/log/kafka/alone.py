@@ -11,7 +11,8 @@ from confluent_kafka import TopicPartition as Place
 
 from connectors.log.kafka.groups import MEMBERS, Member
 from connectors.log.kafka.log import KafkaLog
-from connectors.log.kafka.membership import LOST, MemberSettings
+from connectors.log.kafka.member import MemberSettings
+from connectors.log.kafka.membership import LOST
 from sealwax import clock
 from sealwax.errors import ConfigurationError
 from sealwax.model.topics import OWNERSHIP

@@ -4,7 +4,6 @@ import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil, inf
 from types import MappingProxyType
@@ -16,6 +15,7 @@ from typing_extensions import override
 
 from connectors.log.fences import Writer
 from connectors.log.kafka.groups import MEMBERS
+from connectors.log.kafka.member import MemberSettings
 from connectors.log.kafka.settings import KafkaSettings
 from connectors.log.port import Entry, Log, Ownership, TopicPartition
 from sealwax import clock
@@ -45,31 +45,6 @@ _FATAL = KafkaError._FATAL  # noqa: SLF001 - a public code with a private name
 LOST = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID})
 
 logger = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class MemberSettings:
-    """A member of a flow's group.
-
-    Attributes:
-        flow: The flow.
-        instance: Names this process over its restarts, and no other one.
-        session: How long the group waits for a member that is silent.
-        alone: Whether one process has all numbers, and the others stand by: it is the one that
-            number 0 is assigned to.
-        processes: How many a Bytewax cluster has that it is one of.
-    """
-
-    flow: str
-    instance: str
-    session: timedelta = timedelta(seconds=10)
-    alone: bool = False
-    processes: int = 1
-
-    @property
-    def heartbeat(self) -> timedelta:
-        """How often a member is heard."""
-        return self.session / 5
 
 
 class Membership(Ownership):
@@ -112,6 +87,7 @@ class Membership(Ownership):
         self._change_told = False
         self._revoking = False
         self._in_question = False
+        self._take_name_back: Callable[[], None] | None = None
         self._writers: dict[int, Writer] = {}
         self._valid_until = -inf
         self._asked = 0  # proofs of membership, numbered
@@ -125,7 +101,8 @@ class Membership(Ownership):
             "client.id": f"sealwax-{member.flow}",
             "session.timeout.ms": int(member.session.total_seconds() * 1_000),
             "heartbeat.interval.ms": int(member.heartbeat.total_seconds() * 1_000),
-            "max.poll.interval.ms": _MAX_POLL_MS,
+            # The client takes no shorter one.
+            "max.poll.interval.ms": max(_MAX_POLL_MS, member.session // timedelta(milliseconds=1)),
             "partition.assignment.strategy": "cooperative-sticky",
             "enable.auto.commit": False,
             "on_commit": self._on_commit,
@@ -288,6 +265,9 @@ class Membership(Ownership):
         consumer.incremental_assign(places)
         if places:
             consumer.pause(places)
+        if self._take_name_back:
+            self._take_name_back()
+            self._take_name_back = None
         with self._lock:
             self._assigned.update(place.partition for place in places)
             self._changed_at = clock.monotonic()
@@ -297,7 +277,14 @@ class Membership(Ownership):
             self._tell_changed()
 
     def _revoke(self, consumer: Consumer, places: list[Place]) -> None:
-        """Partitions go to others: the process drains before they are given up."""
+        """Partitions go to others: the process drains before they are given up.
+
+        Where it dies before the group has given them on, and comes back by the same name, the group
+        takes it for what it was, and they are nobody's for good (seen with Kafka 4.3.1). So it has
+        another name until then, and the group misses the old one after a session's time.
+        """
+        if self._take_name_back is None:
+            self._take_name_back = self._member.rename()
         with self._lock:
             running = self._owned is not None and not self._in_question
         if running and self._counts(places) and not self._released.is_set():

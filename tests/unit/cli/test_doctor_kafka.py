@@ -10,7 +10,8 @@ import pytest
 from connectors.clickhouse.ranges import Range
 from connectors.log import KafkaSettings
 from connectors.log.kafka.log import KafkaLog
-from connectors.log.kafka.membership import MemberSettings, Membership
+from connectors.log.kafka.member import MemberSettings
+from connectors.log.kafka.membership import Membership
 from connectors.log.kafka.setup import set_up
 from connectors.log.looking import partitions_of
 from connectors.log.port import Committed, Entry, TopicPartition

@@ -13,7 +13,8 @@ from connectors.log import KafkaSettings, LogSettings, moved, open_log
 from connectors.log.copying import CopyError, LogCopy, digest, positions_of, ranges
 from connectors.log.kafka.filling import Filler
 from connectors.log.kafka.log import KafkaLog
-from connectors.log.kafka.membership import MemberSettings, Membership
+from connectors.log.kafka.member import MemberSettings
+from connectors.log.kafka.membership import Membership
 from connectors.log.kafka.setup import found_differences, set_up
 from connectors.log.moved import Moved
 from connectors.log.port import Committed, Entry, Log, Record, TopicPartition

@@ -13,7 +13,8 @@ import pytest
 from connectors.log import KafkaSettings
 from connectors.log.kafka.alone import alone
 from connectors.log.kafka.log import KafkaLog
-from connectors.log.kafka.membership import MemberSettings, Membership
+from connectors.log.kafka.member import MemberSettings
+from connectors.log.kafka.membership import Membership
 from connectors.log.kafka.setup import set_up
 from sealwax import clock
 from sealwax.errors import ConfigurationError

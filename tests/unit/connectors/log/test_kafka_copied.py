@@ -6,7 +6,8 @@ from datetime import timedelta
 from structlog.testing import capture_logs
 
 from connectors.log import KafkaSettings, open_log
-from connectors.log.kafka.membership import MemberSettings, Membership
+from connectors.log.kafka.member import MemberSettings
+from connectors.log.kafka.membership import Membership
 from connectors.log.kafka.setup import set_up
 from tests.support.kafka import namespace
 from tests.support.waiting import wait_until

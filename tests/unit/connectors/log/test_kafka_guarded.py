@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from connectors.log import KafkaSettings, open_log
-from connectors.log.kafka.membership import MemberSettings, Membership
+from connectors.log.kafka.member import MemberSettings
+from connectors.log.kafka.membership import Membership
 from connectors.log.kafka.reaching import reach
 from connectors.log.kafka.setup import set_up
 from connectors.log.port import Committed, Entry, TopicPartition

@@ -1,18 +1,26 @@
 """Members of a flow's group on a real broker: what their incarnations are."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from math import inf
+from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
 from connectors.log import KafkaSettings
 from connectors.log.kafka.log import KafkaLog
-from connectors.log.kafka.membership import MemberSettings, Membership
+from connectors.log.kafka.member import MemberSettings
+from connectors.log.kafka.membership import Membership
 from connectors.log.kafka.setup import set_up
 from sealwax.model.topics import OWNERSHIP
 from tests.support.kafka import Cluster, namespace
+from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture
@@ -58,3 +66,62 @@ def test_an_incarnation_that_was_said_when_ownership_was_not_sure_is_none(log, m
 
         monkeypatch.setattr(log, "append_wait", append_slowly)
         assert incarnations(one) == [2, 2]
+
+
+# A process that dies when it is asked for partitions, and lives where it is told to.
+MEMBER = """
+import os, sys
+from datetime import timedelta
+from pathlib import Path
+from connectors.log import KafkaSettings
+from connectors.log.kafka.log import KafkaLog
+from connectors.log.kafka.member import MemberSettings
+from connectors.log.kafka.membership import Membership
+from sealwax.store.processes import ProcessFiles
+
+bootstrap, namespace, data_dir, dies = sys.argv[1:]
+files = ProcessFiles(Path(data_dir))
+settings = KafkaSettings(bootstrap, namespace, partitions=4)
+log = KafkaLog(settings)
+member = MemberSettings(
+    "dispatch", files.instance("dispatch"), timedelta(seconds=6),
+    rename=lambda: files.rename("dispatch"),
+)
+membership = Membership(
+    log, settings, member, on_changed=lambda: dies and os._exit(9), on_lost=lambda: None
+)
+print(*membership.acquire(range(4)), flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def living(log: KafkaLog, data_dir: Path, dies: str = "") -> "Iterator[subprocess.Popen[str]]":
+    data_dir.mkdir(exist_ok=True)
+    settings = log.settings
+    command = [sys.executable, "-c", MEMBER, settings.bootstrap, settings.namespace, str(data_dir)]
+    with subprocess.Popen([*command, dies], stdin=PIPE, stdout=PIPE, text=True, cwd=ROOT) as made:
+        try:
+            yield made
+        finally:
+            made.kill()
+
+
+@pytest.mark.slow
+def test_partitions_of_a_member_that_dies_while_it_gives_them_up_are_taken(log, tmp_path):
+    """It comes back at once by its directory: the group takes who has the same name for the same."""
+    with living(log, tmp_path / "one", "dies") as first:
+        assert first.stdout
+        assert first.stdout.readline().split() == ["0", "1"]
+        with living(log, tmp_path / "two"):
+            assert first.wait(60) == 9
+            with living(log, tmp_path / "one"):
+                wait_until(
+                    lambda: (
+                        sorted(n for m in log.processes("dispatch") for n in m.numbers) == [0, 1]
+                        and len(log.processes("dispatch")) == 2
+                    ),
+                    90,
+                    "all partitions to be owned",
+                    0.5,
+                )
