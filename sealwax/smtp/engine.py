@@ -27,7 +27,7 @@ logger = structlog.get_logger(__name__)
 
 _DIED = 70  # EX_SOFTWARE: the supervisor starts the process again
 _START_TIMEOUT_S = 10.0
-_LAST_WORDS_S = 0.05  # for QUIT to leave
+_LAST_WORDS_S = 2.0  # for QUIT to be answered, and connections to be closed
 _POLL_S = 0.005
 _LOOK_EVERY_S = 0.5
 _ASK_EVERY_S = 0.1
@@ -165,8 +165,7 @@ class SmtpEngine:
             runner.run(self._main())
         except BaseException as cause:  # noqa: BLE001 - ends the process, whatever it is
             _die("the SMTP engine died", cause)
-        # On a busy machine connections that were just aborted may not be closed yet, and the loop
-        # refuses to be (EBUSY); it is not used again.
+        # A loop whose connections are still open refuses to be closed (EBUSY): it is used no more.
         with suppress(OSError):
             runner.close()
 
@@ -184,7 +183,9 @@ class SmtpEngine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._around.pool.close()
-        await asyncio.sleep(_LAST_WORDS_S)
+        deadline = clock.monotonic() + _LAST_WORDS_S
+        while self._around.pool.open and clock.monotonic() < deadline:  # noqa: ASYNC110 - it tells no one
+            await asyncio.sleep(_POLL_S)
 
     def _begin(self, jobs: Sequence[Job]) -> None:
         if self._draining:

@@ -42,8 +42,9 @@ def test_a_cluster_is_stopped_and_killed_under_load(tmp_path, kafka):
             one.send(signal.SIGTERM)
             other.send(signal.SIGTERM)
             assert (one.ended(), other.ended()) == (0, 0)
+            before = one.said("waiting for the other")  # in its first life
             one.start()
-            wait_until(lambda: one.said("waiting for the other"), 60, "it to say so")
+            wait_until(lambda: one.said("waiting for the other") > before, 60, "it to say so")
             assert one.stop() == 0
             sends_again((one, other), sink)
             assert max(received(sink).values()) == 1

@@ -15,7 +15,7 @@ from confluent_kafka.admin import PartitionMetadata
 
 from tests.support.dispatchers import Dispatcher, dispatchers
 from tests.support.kafka import Cluster, namespace, running_kafka
-from tests.support.load import DOMAINS, FAST, SEED, Load, ended_well, interrupt, under_load
+from tests.support.load import CALM, DOMAINS, FAST, SEED, Load, ended_well, interrupt, under_load
 from tests.support.log_view import use_kafka
 from tests.support.platform import Platform
 from tests.support.postgres import Postgres, database, postgres_server
@@ -110,9 +110,9 @@ def wait_for_more(count: Callable[[], int]) -> None:
     wait_until(lambda: count() > before, 120, "mail to be accepted")
 
 
-def rate(count: Callable[[], int], seconds: float) -> float:
+def rate(count: Callable[[], int], first: int, seconds: float) -> float:
     """Mails per second from when all is in swing."""
-    wait_until(lambda: count() >= 2 * FAST.ahead, 120, "mail to flow")
+    wait_until(lambda: count() >= first, 120, "mail to flow")
     before, since = count(), time.monotonic()
     time.sleep(seconds)
     return (count() - before) / (time.monotonic() - since)
@@ -128,12 +128,13 @@ def test_a_kill_loses_nothing_with_two_dispatchers_on_services(
     chance = random.Random(f"{SEED} {name}")
     count = BROKERS.get(name)
     # A session that is open when its dispatcher or its log is gone may be open to each of them.
-    at_risk = rounds * SESSIONS if name in ("dispatch", *BROKERS) else 0
+    pace = FAST if soak else CALM
+    at_risk = rounds * DOMAINS * pace.sessions if name in ("dispatch", *BROKERS) else 0
     patience = {} if at_risk else unhurried
     with (
         running_kafka(count) if count else nullcontext(kafka) as cluster,
         services(tmp_path, cluster.bootstrap) as (settings, valkey, postgres),
-        under_load(tmp_path, {**settings, **patience}, FAST) as (platform, sink, load),
+        under_load(tmp_path, {**settings, **patience}, pace) as (platform, sink, load),
         dispatchers(tmp_path, platform.environment, 1) as (further,),
     ):
 
@@ -169,7 +170,7 @@ def killed(
     """Runs the rounds under load; how fast mail came before them, when nothing was down."""
     began_at = time.monotonic()
     with load.running():
-        undisturbed = rate(sink.count, seconds)
+        undisturbed = rate(sink.count, 2 * load.pace.ahead, seconds)
         for _ in range(rounds):
             one_round()
             # The next kill meets a platform that works, and so does the end.

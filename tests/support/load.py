@@ -55,6 +55,8 @@ class Pace(NamedTuple):
 
 STEADY = Pace()
 FAST = Pace(batch=100, ahead=1_000, sessions=12, keyed=True)
+# The same for `make test`, which has no cores to spare for it.
+CALM = FAST._replace(batch=20, ahead=200, sessions=SESSIONS)
 
 
 class Load:
@@ -66,7 +68,7 @@ class Load:
     """
 
     def __init__(self, platform: Platform, sink: Sink, pace: Pace = STEADY) -> None:
-        self._pace = pace
+        self.pace = pace
         self._sink = sink
         self._platform = platform
         self._firsts = itertools.count(0, pace.batch)
@@ -76,12 +78,12 @@ class Load:
 
     def _run(self) -> None:
         while not self._ended.is_set():
-            if len(self.accepted) - self._sink.count() > self._pace.ahead:
+            if len(self.accepted) - self._sink.count() > self.pace.ahead:
                 self._ended.wait(0.2)
                 continue
             first = next(self._firsts)
-            emails = [email(n) for n in range(first, first + self._pace.batch)]
-            self.accepted += self._send_keyed(emails) if self._pace.keyed else self._send(emails)
+            emails = [email(n) for n in range(first, first + self.pace.batch)]
+            self.accepted += self._send_keyed(emails) if self.pace.keyed else self._send(emails)
             self._ended.wait(0.05)
 
     def _send(self, emails: list[dict[str, str]], key: str = "") -> list[str]:
