@@ -4,7 +4,7 @@ import multiprocessing
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -12,6 +12,7 @@ from connectors.log.meeting import meet
 from connectors.log.peers import Place
 from sealwax.errors import ConfigurationError
 from tests.support.kafka import free_ports
+from tests.support.waiting import wait_until
 
 SPAWNED = multiprocessing.get_context("spawn")
 
@@ -34,10 +35,12 @@ class Meeting:
             one.kill()
             one.join()
 
-    @property
-    def address(self) -> tuple[str, int]:
+    def knocked_at(self) -> socket.socket | None:
+        """A connection to where they meet, once somebody listens there."""
         host, _, port = self._addresses[0].partition(":")
-        return host, int(port)
+        with suppress(ConnectionRefusedError):
+            return socket.create_connection((host, int(port)))
+        return None
 
 
 @pytest.fixture
@@ -105,7 +108,7 @@ def test_strangers_do_not_count(meeting):
     wait(first, second)
     with ExitStack() as stack:
         for words in (b"", b"GET / HTTP/1.1\r\n\r\n", b"sealwax 1 7\n", b"sealwax 1 0\n"):
-            stranger = stack.enter_context(socket.create_connection(meeting.address))
+            stranger = stack.enter_context(wait_until(meeting.knocked_at, 20, "the lobby"))
             stranger.sendall(words)
         wait(first, second)
     through(meeting.comes(2), first, second)
