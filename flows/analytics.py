@@ -1,6 +1,7 @@
 """Analytics: what happened, from the log into ClickHouse, each event exactly once."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import bytewax.operators as op
@@ -11,7 +12,7 @@ from bytewax.outputs import Sink
 
 from connectors.clickhouse.burial import Burial
 from connectors.clickhouse.io import ClickHouseSink, EventsSource, FlushSource
-from connectors.clickhouse.patience import first_client, patience
+from connectors.clickhouse.patience import first_client, opened, patience
 from connectors.clickhouse.ranges import followed
 from connectors.clickhouse.repair import repair
 from connectors.flow_process import FlowProcess
@@ -75,7 +76,7 @@ def flow() -> Dataflow:
     stored = settings.analytics
     if process.owner.writers and not stored.url:
         logger.warning(_OWN_CLICKHOUSE)
-    clickhouse = open_clickhouse(stored)
+    clickhouse = opened(partial(open_clickhouse, stored), stored.repair_timeout)
     waits = patience(clickhouse, stored.insert_timeout, stored.repair_timeout, process)
     client = first_client(clickhouse, waits)
 

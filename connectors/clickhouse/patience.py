@@ -9,12 +9,14 @@ import structlog
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from connectors.clickhouse.deadline import deadline
 from sealwax.errors import SealwaxError
 
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 10.0
 
 T = TypeVar("T")
+C = TypeVar("C", bound="ClickHouse")
 
 logger = structlog.get_logger(__name__)
 
@@ -128,9 +130,16 @@ def at_start(do: Callable[[], T], patience: Patience) -> T:
         sys.exit(0)
 
 
+def opened(open_clickhouse: Callable[[], C], whole: timedelta) -> C:
+    """ClickHouse for this process; one within it is opened in time, or the process ends."""
+    with deadline(whole, "the opening of ClickHouse"):
+        return open_clickhouse()
+
+
 def first_client(clickhouse: ClickHouse, patience: Patience) -> Client:
     """A client as soon as there can be one; ends the process where there can be none."""
     try:
-        return at_start(clickhouse.client, patience)
+        with deadline(patience.whole, "the opening of ClickHouse"):
+            return at_start(clickhouse.client, patience)
     except SealwaxError as error:
         sys.exit(f"sealwax analytics: {error}")

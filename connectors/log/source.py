@@ -26,7 +26,7 @@ from sealwax.model.delivery import Position
 # A source that has just read something is asked again at once; an idle one after this time. Never
 # longer: a source that sleeps holds up the epoch of all the others.
 _IDLE_WAKE_MS = 10
-_BUSY_WAKE_MS = 2
+_BUSY_WAKE_MS = 5
 # Most partitions are of delay topics, where nobody sees a tenth of a second: asked as often as the
 # others they took a tenth of a core on twelve partitions, idle.
 _HELD_WAKE_MS = 100

@@ -108,6 +108,13 @@ SETTINGS = (
         "Longest wait for DNS, repeats included. Then the mail is deferred and tried again.",
     ),
     Setting(
+        "SEALWAX_SMTP_ROOM_TIMEOUT",
+        kinds.duration("1s", "10m"),
+        "1m",
+        "Longest wait for one of the 1,000 connections of a process where all are in use. Then the "
+        "mail is deferred.",
+    ),
+    Setting(
         "SEALWAX_SMTP_CONNECT_TIMEOUT",
         kinds.duration("1s", "10m"),
         "30s",
@@ -210,7 +217,8 @@ SETTINGS = (
         kinds.duration("1s", "10m"),
         "10s",
         "How long ClickHouse works on a question of the API. Then it stops, and the API answers "
-        "503 `events-away`. Should be below `SEALWAX_ANALYTICS_TIMEOUT`.",
+        "503 `events-away`. As long may it wait for others before it. Should be below "
+        "`SEALWAX_ANALYTICS_TIMEOUT`.",
     ),
     Setting(
         "SEALWAX_ANALYTICS_INSERT_TIMEOUT",
@@ -223,8 +231,9 @@ SETTINGS = (
         "SEALWAX_ANALYTICS_REPAIR_TIMEOUT",
         kinds.duration("1m", "1d"),
         "30m",
-        "How long a start of the analytics process may compare its last inserts with the log. Then "
-        "it starts anew. With a server each call has the time of an insert instead.",
+        "How long a start of the analytics process may open ClickHouse, and then compare its last "
+        "inserts with the log. Then it starts anew. With a server each call has the time of an "
+        "insert instead.",
     ),
     Setting(
         "SEALWAX_HTTP_HEADER_TIMEOUT",

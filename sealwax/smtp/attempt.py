@@ -26,7 +26,11 @@ class Surroundings:
     def __init__(self, settings: SmtpSettings, random: Random) -> None:
         self.settings = settings
         self.random = random
-        self.pool = Pool(settings.open_sessions, settings.idle_timeout.total_seconds())
+        self.pool = Pool(
+            settings.open_sessions,
+            settings.idle_timeout.total_seconds(),
+            settings.room_timeout.total_seconds(),
+        )
         self.resolver = MxResolver(settings, random)
         self.tls = opportunistic_context()
         self.broken_tls: Memory[str, bool] = Memory(_MOST_HOSTS_REMEMBERED)
@@ -129,7 +133,10 @@ class Attempt:
         for ip in addresses[: self._tries_left]:
             self._tries_left -= 1
             if not self._has_place:
-                await self._around.pool.reserve()
+                try:
+                    await self._around.pool.reserve()
+                except TimeoutError:
+                    return Ended(self._result(_no_room(self._around.settings)), None)
                 self._has_place = True
                 if self._failure is None:
                     self._start()
@@ -212,6 +219,12 @@ class Attempt:
         """Keeps the failure that says most: the last one, but a peer's words before our own."""
         if self._failure is None or failure.reply.code or not self._failure.reply.code:
             self._failure = failure
+
+
+def _no_room(settings: SmtpSettings) -> Reply:
+    within_s = settings.room_timeout.total_seconds()
+    text = f"none of {settings.open_sessions} connections was free within {within_s:g} s"
+    return Reply(Command.ROUTE, 0, "4.4.5", text)
 
 
 def _ms_since(monotonic_s: float) -> int:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from random import Random
+from typing import NoReturn
 
 import structlog
 import uvloop
@@ -27,6 +28,7 @@ logger = structlog.get_logger(__name__)
 
 _DIED = 70  # EX_SOFTWARE: the supervisor starts the process again
 _START_TIMEOUT_S = 10.0
+_ANSWER_TIMEOUT_S = 10.0  # its turns are short
 _LAST_WORDS_S = 2.0  # for QUIT to be answered, and connections to be closed
 _POLL_S = 0.005
 _LOOK_EVERY_S = 0.5
@@ -133,7 +135,8 @@ class SmtpEngine:
         engine's thread.
 
         Returns:
-            The jobs that are not over; empty when all is quiet.
+            The jobs that are not over; empty when all is quiet. Ends the process where the
+            engine's thread does not answer.
         """
         self._call(self._abandon)
         patience = min(self._settings.drain, at_most or self._settings.drain)
@@ -143,14 +146,17 @@ class SmtpEngine:
             quiet.wait(_POLL_S)
         reported: Future[Sequence[Job]] = Future()
         self._call(self._report_all, reported)
-        return reported.result()
+        try:
+            return reported.result(_ANSWER_TIMEOUT_S)
+        except TimeoutError as cause:
+            _die("the SMTP engine hangs", cause)
 
     def close(self) -> None:
         """Ends every session, whatever it is doing, and the thread."""
         if self._loop is None or not self._thread.is_alive():
             return
         self._call(self._stop)
-        self._thread.join()
+        self._thread.join(_ANSWER_TIMEOUT_S)
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
         if self._loop is None:
@@ -305,7 +311,7 @@ class SmtpEngine:
                 self._around.pool.put(session)
 
 
-def _die(what: str, cause: BaseException) -> None:
+def _die(what: str, cause: BaseException) -> NoReturn:
     """Ends the process: without its engine, dispatch would stand still and nobody notice."""
     logger.critical(what, exc_info=cause)
     os._exit(_DIED)

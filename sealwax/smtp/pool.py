@@ -13,10 +13,10 @@ class Pool:
     Every connection holds one place from before it is opened until it is gone.
     """
 
-    def __init__(self, most_open: int, idle_s: float) -> None:
+    def __init__(self, most_open: int, idle_s: float, room_s: float) -> None:
         self._places = asyncio.Semaphore(most_open)
-        self._most_open = most_open
         self._idle_s = idle_s
+        self._room_s = room_s
         self._waiting = 0
         self._open = 0
         # By key for the taker, newest last; and all of them with the time when each expires.
@@ -58,12 +58,17 @@ class Pool:
             self._sweeper = loop.call_later(self._idle_s, self._sweep)
 
     async def reserve(self) -> None:
-        """Waits for a place; an idle session makes room where none is left."""
+        """Waits for a place; an idle session makes room where none is left.
+
+        Raises:
+            TimeoutError: All were in use for as long as an attempt waits for one.
+        """
         if self._places.locked() and self._until:
             self._remove(next(iter(self._until))).quit()
         self._waiting += 1
         try:
-            await self._places.acquire()
+            async with asyncio.timeout(self._room_s):
+                await self._places.acquire()
         finally:
             self._waiting -= 1
         self._open += 1

@@ -13,6 +13,7 @@ class SmtpSettings:
     Attributes:
         ehlo_name: What EHLO says; the host name that the source address resolves to.
         port: Port of MX hosts, 1 to 65535. Routes bring their own.
+        room_timeout: For a connection to be free where all of `open_sessions` are in use.
         connect_timeout: For a TCP connection, per address.
         banner_timeout: For the greeting.
         tls_timeout: For the reply to STARTTLS, and again for the handshake.
@@ -38,6 +39,7 @@ class SmtpSettings:
 
     ehlo_name: str
     port: int = 25
+    room_timeout: timedelta = timedelta(minutes=1)
     connect_timeout: timedelta = timedelta(seconds=30)
     banner_timeout: timedelta = timedelta(minutes=5)
     tls_timeout: timedelta = timedelta(minutes=2)

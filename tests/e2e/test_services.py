@@ -27,7 +27,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.proof, pytest.mark.timeout(1_200)]
 
 PARTITIONS = 4
 SESSIONS = DOMAINS * FAST.sessions  # that are open at once
-LEAST_PER_S = 450  # of a machine of its own, when nothing is down
 PROCESSES = ("dispatch", "render", "api")
 # Those that are killed have a cluster of their own.
 BROKERS = {"the broker": 1, "one broker of three": 3}
@@ -154,20 +153,19 @@ def test_a_kill_loses_nothing_with_two_dispatchers_on_services(
             else:
                 interrupt(platform, name, signal.SIGKILL, chance)
 
-        undisturbed = killed(rounds, one_round, sink, load, 20 if soak else 3)
+        killed(rounds, one_round, sink, load, 20 if soak else 3)
         doubled = ended_well(f"services, kill -9 {name}", rounds, platform, sink, load)
         # No recipient has two mails of the load, whatever their ids: calls were repeated by key.
         rcpts = Counter(rcpt for entry in sink.index() for rcpt in entry["rcpts"])
     twice = sum(n - 1 for n in rcpts.values())
     print(f"{load.repeated} calls were repeated, {twice} mails came twice to their recipients")
     assert max(doubled, twice) <= at_risk
-    assert not soak or undisturbed >= LEAST_PER_S
 
 
 def killed(
     rounds: int, one_round: Callable[[], None], sink: Sink, load: Load, seconds: float
-) -> float:
-    """Runs the rounds under load; how fast mail came before them, when nothing was down."""
+) -> None:
+    """Runs the rounds under load, and prints how fast mail came before them and in all."""
     began_at = time.monotonic()
     with load.running():
         undisturbed = rate(sink.count, 2 * load.pace.ahead, seconds)
@@ -178,4 +176,3 @@ def killed(
         time.sleep(2)
     per_s = len(load.accepted) / (time.monotonic() - began_at)
     print(f"\n{undisturbed:.0f} mails/s with nothing down, {per_s:.0f} mails/s in all")
-    return undisturbed

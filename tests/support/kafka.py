@@ -28,7 +28,14 @@ LIBS = Path(__file__).parents[2] / "target" / "kafka" / "libs"
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _STARTS_IN_S = 120
 # Small, since several brokers share a machine with what is tested on them.
-_JAVA = ("java", "-Xms128m", "-Xmx640m", "-XX:+UseSerialGC", "-XX:-UsePerfData")
+_JAVA = (
+    "java",
+    "-Xms128m",
+    "-Xmx640m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:-UsePerfData",
+)
 
 
 def free_ports(count: int) -> list[int]:

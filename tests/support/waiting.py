@@ -1,7 +1,8 @@
 """Waiting for something to become true, with an end."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -20,3 +21,11 @@ def wait_until(predicate: Callable[[], T], timeout_s: float, what: str, every_s:
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {timeout_s} s in vain for {what}; last seen: {value!r}")
         time.sleep(every_s)
+
+
+@contextmanager
+def ends_within(seconds: float) -> Iterator[None]:
+    """Fails where the block takes longer."""
+    begun = time.monotonic()
+    yield
+    assert time.monotonic() - begun < seconds

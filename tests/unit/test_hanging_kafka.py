@@ -20,8 +20,7 @@ from sealwax.api.problems import LOG_AWAY, NOT_CONFIRMED, problem_of
 from sealwax.errors import LogAwayError, NotConfirmedError
 from sealwax.model.topics import TopicSpec
 from tests.support.kafka import Cluster, namespace, running_kafka
-from tests.support.waiting import wait_until
-from tests.unit.test_hanging_peers import ends_within
+from tests.support.waiting import ends_within, wait_until
 
 TOPIC = "orders"
 TP = TopicPartition(TOPIC, 0)

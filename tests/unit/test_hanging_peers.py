@@ -7,10 +7,7 @@ import asyncio
 import fcntl
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -26,8 +23,6 @@ from sealwax.errors import ConfigurationError, LogAwayError, NotConfirmedError
 from sealwax.model.reply import Command
 from sealwax.model.topics import TopicSpec
 from sealwax.smtp.route import Route
-from sealwax.store.analytics.port import AnalyticsAwayError
-from sealwax.store.analytics.socket import AnalyticsServer, SocketAnalytics
 from sealwax.store.file_lock import FileLock
 from sealwax.store.relational import (
     RelationalSettings,
@@ -38,19 +33,12 @@ from sealwax.store.relational import (
 from tests.support.smtp_dns import SILENT, dns_server
 from tests.support.smtp_engine import MESSAGE, PATIENT, QUICK, job, running_engine
 from tests.support.smtp_server import TLS_EHLO, Act, Script, scripted
-from tests.support.waiting import wait_until
+from tests.support.waiting import ends_within, wait_until
 
 SHORT = timedelta(seconds=0.3)
 TOPIC = "orders"
 TP = TopicPartition(TOPIC, 0)
 ROOT = Path(__file__).parents[2]
-
-
-@contextmanager
-def ends_within(seconds: float) -> Iterator[None]:
-    begun = time.monotonic()
-    yield
-    assert time.monotonic() - begun < seconds
 
 
 @contextmanager
@@ -72,6 +60,24 @@ def test_dns_that_does_not_answer_defers_the_mail():
             (result,) = engine.send(job(None))
     assert (result.reply.command, result.reply.status) == (Command.ROUTE, "4.4.3")
     assert not result.reply.permanent
+
+
+def test_connections_that_are_all_in_use_defer_the_mail():
+    """Sites that hold every connection and never answer: the mail of others is not held with them."""
+    minute = timedelta(minutes=1)
+    with (
+        scripted(Script(banner=Act.SILENCE)) as silent,
+        scripted() as other,
+        running_engine(open_sessions=1, banner_timeout=minute, room_timeout=SHORT) as engine,
+        ends_within(10),
+    ):
+        engine.submit(job(silent.port))
+        wait_until(lambda: silent.connections, 5, "the connection")
+        engine.submit(job(other.port))
+        (result,) = engine.wait_for(1)
+    assert (result.reply.command, result.reply.status) == (Command.ROUTE, "4.4.5")
+    assert not result.reply.permanent
+    assert other.connections == []
 
 
 def test_a_look_up_of_the_machine_that_takes_too_long_defers_the_mail(monkeypatch):
@@ -301,92 +307,3 @@ def test_a_start_behind_another_that_hangs_is_one_sentence(store_settings, tmp_p
         pytest.raises(ConfigurationError, match="locked by another process"),
     ):
         open_store(store_settings)
-
-
-# Analytics
-
-
-def test_an_analytics_process_that_never_answers_is_away(tmp_path):
-    path = tmp_path / "analytics.sock"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
-        with (
-            closing(SocketAnalytics(path, SHORT)) as analytics,
-            ends_within(5),
-            pytest.raises(AnalyticsAwayError, match="timed out"),
-        ):
-            analytics.rows_of_email("t", "x")
-
-
-def test_a_query_that_clickhouse_stopped_is_events_that_cannot_be_read(tmp_path):
-    """What it says is real: tests/unit/store/analytics/test_embedded.py."""
-
-    def stopped(_text: str, _params: object) -> bytes:
-        raise RuntimeError("Code: 159. DB::Exception: Timeout exceeded: elapsed 1.2 seconds")
-
-    path = tmp_path / "analytics.sock"
-    with (
-        closing(AnalyticsServer(path, lambda: stopped)),
-        closing(SocketAnalytics(path)) as asker,
-        pytest.raises(AnalyticsAwayError, match="took too long"),
-    ):
-        asker.rows_of_email("t", "x")
-
-
-_INSERT_HANGS = """
-import time
-from datetime import timedelta
-from connectors.clickhouse.patience import Patience
-from connectors.clickhouse.rows import Line, insert
-from connectors.log.port import Record
-
-class Hanging:
-    database = "sealwax"
-
-    def raw_insert(self, *_, **__):
-        time.sleep(60)
-
-record = Record("email.events", 0, 0, None, b"{}", (), 0)
-insert(Hanging(), [Line(record, b"{}")], None, Patience(timedelta(seconds=0.3), None))
-"""
-
-
-_REPAIR_HANGS = """
-import time
-from datetime import timedelta
-from connectors.clickhouse.burial import Burial
-from connectors.clickhouse.patience import Patience
-from connectors.clickhouse.ranges import followed
-from connectors.clickhouse.repair import repair
-from connectors.log.port import Committed, TopicPartition
-
-class Log:
-    def committed_all(self, group, tps):
-        return {tp: Committed(0, "1") for tp in tps}
-    def start_offsets(self, tps):
-        return dict.fromkeys(tps, 0)
-    end_offsets = start_offsets
-    def scan(self, tp, start, end):
-        return iter(())
-    def scan_all(self, ranges):
-        return iter(())
-
-class Silent:
-    database = "sealwax"
-
-    def query(self, *args, **options):
-        time.sleep(60)
-
-log, sources = Log(), [TopicPartition("email.events", 0)]
-patience = Patience(timedelta(9), timedelta(0, 0.3))
-repair(log, Silent(), sources, Burial(log, sources), patience, followed(log, sources, in_cluster=False))
-"""
-
-
-@pytest.mark.parametrize("program", [_INSERT_HANGS, _REPAIR_HANGS], ids=["insert", "repair"])
-def test_an_insert_or_repair_that_hangs_ends_the_process_and_the_next_start_goes_on(program):
-    with ends_within(30):
-        run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True)
-    assert run.returncode == 70
-    assert b"hangs" in run.stdout + run.stderr

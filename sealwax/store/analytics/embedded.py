@@ -78,7 +78,7 @@ class EmbeddedClickHouse:
         self._config = directory.with_suffix(".xml")
         self._config.write_text(_CONFIG)
         self._directory = directory
-        self._query_timeout_s = ceil(query_timeout.total_seconds())
+        self._query_timeout = query_timeout
         self._client(None, {}).command(f"CREATE DATABASE IF NOT EXISTS {_DATABASE} ENGINE = Atomic")
         # Opened, so no other process is at work here: what lies there was left by a kill.
         shutil.rmtree(inserts)
@@ -102,7 +102,8 @@ class EmbeddedClickHouse:
 
     def runner(self) -> RunQuery:
         """Runs queries that only read, on a client of its own."""
-        client = self.client({**READ_ONLY, "max_execution_time": self._query_timeout_s})
+        most_s = ceil(self._query_timeout.total_seconds())
+        client = self.client({**READ_ONLY, "max_execution_time": most_s})
 
         def run(text: str, params: Mapping[str, Any]) -> bytes:
             rows = client.raw_query(text, dict(params), fmt="JSONEachRow", settings=AS_JSON)
@@ -116,7 +117,7 @@ class EmbeddedClickHouse:
         Returns:
             What ends it.
         """
-        return AnalyticsServer(path, self.runner).close
+        return AnalyticsServer(path, self.runner, self._query_timeout).close
 
 
 def _end_when_it_crashes() -> None:

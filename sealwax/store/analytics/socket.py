@@ -83,9 +83,18 @@ class AnalyticsServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer
     # A full queue refuses at once: there are more threads that ask than the default of 5.
     request_queue_size = 128
 
-    def __init__(self, path: Path, make_runner: Callable[[], RunQuery]) -> None:
-        """Listens on `path`, readable by this user alone; what stood there before is replaced."""
+    def __init__(
+        self, path: Path, make_runner: Callable[[], RunQuery], patience: timedelta = _TIMEOUT
+    ) -> None:
+        """Listens on `path`, readable by this user alone; what stood there before is replaced.
+
+        Args:
+            path: Where the socket is made.
+            make_runner: Makes a runner; each bounds its own queries.
+            patience: How long a query waits for a runner.
+        """
         self._make_runner = make_runner
+        self._patience_s = patience.total_seconds()
         self._open: set[socket.socket] = set()
         # The last one given back is the next one taken, so quiet times make one runner.
         self._runners: queue.LifoQueue[RunQuery | None] = queue.LifoQueue()
@@ -119,8 +128,15 @@ class AnalyticsServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer
             os.umask(previous)
 
     def run(self, text: str, params: Mapping[str, Any]) -> bytes:
-        """Runs a query as soon as a runner is free."""
-        runner = self._runners.get()
+        """Runs a query as soon as a runner is free.
+
+        Raises:
+            TimeoutError: None was, for too long.
+        """
+        try:
+            runner = self._runners.get(timeout=self._patience_s)
+        except queue.Empty:
+            raise TimeoutError(f"{_STOPPED}. No runner was free in time") from None
         try:
             runner = runner or self._make_runner()
             return runner(text, params)

@@ -25,7 +25,7 @@ from sealwax.policy.throttle import Rate
 from sealwax.store.limits import InProcessLimits, open_limits
 from sealwax.store.limits.redis import RedisLimits, RedisSettings, _connect
 from tests.support.valkey import Valkey, running_valkey
-from tests.support.waiting import wait_until
+from tests.support.waiting import ends_within, wait_until
 
 ROOT = Path(__file__).parents[3]
 SECOND = timedelta(seconds=1)
@@ -45,13 +45,6 @@ def free(limits: RedisLimits, most: int = 3) -> int:
     """The permits that one gets who asks for all."""
     permits = limits.permits("site:a", most)
     return permits.room(most, time.monotonic() * 1000)
-
-
-@contextmanager
-def ends_within(seconds: float) -> Iterator[None]:
-    begun = time.monotonic()
-    yield
-    assert time.monotonic() - begun < seconds
 
 
 def has_all(limits: RedisLimits) -> bool:
