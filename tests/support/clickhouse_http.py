@@ -216,6 +216,8 @@ class StandIn:
             self.port: int = probe.getsockname()[1]
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
+        # Kept: to make one costs more than to ask.
+        self._client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
 
     @property
     def url(self) -> str:
@@ -243,12 +245,11 @@ class StandIn:
 
     def query(self, text: str) -> list[list[object]]:
         """Rows of a query, in the platform's database."""
-        answer = httpx.post(
-            f"http://127.0.0.1:{self.port}/",
+        answer = self._client.post(
+            "/",
             params={"database": "sealwax"},
             content=f"{text} FORMAT JSONCompact",
             auth=(USER, PASSWORD),
-            timeout=60,
         )
         assert answer.status_code == 200, answer.text
         rows: list[list[object]] = answer.json()["data"]
@@ -258,7 +259,7 @@ class StandIn:
         assert self._process
         assert self._process.poll() is None, "it ended"
         try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/ping", timeout=5).status_code == 200
+            return self._client.get("/ping", timeout=5).status_code == 200
         except httpx.TransportError:
             return False
 

@@ -47,10 +47,9 @@ class Platform:
             "SEALWAX_HTTP": f"127.0.0.1:{port}",
             **settings,
         }
-        self._url = f"http://127.0.0.1:{port}"
         self.output = data_dir.parent / f"{data_dir.name}.log"
         self._up: subprocess.Popen[bytes] | None = None
-        self.api = httpx.Client(base_url=self._url, timeout=30)
+        self.api = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
 
     def start(self) -> None:
         """Starts it and waits until it is ready."""
@@ -68,7 +67,7 @@ class Platform:
         if self._up is None or self._up.poll() is not None:
             raise AssertionError(f"`sealwax up` ended: {self.output.read_text()[-2000:]}")
         try:
-            return httpx.get(f"{self._url}/readyz", timeout=5).status_code == 200
+            return self.api.get("/readyz", timeout=5).status_code == 200
         except httpx.TransportError:
             return False
 
