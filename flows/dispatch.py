@@ -24,11 +24,13 @@ from connectors.metrics import FlowMetrics, serve_metrics
 from connectors.smtp.bridge import SmtpBridge, Timers
 from connectors.smtp.io import DecisionsSink, RepliesSource
 from connectors.smtp.leases import Leases
+from connectors.smtp.sites import Sites
 from flows.operators.lane import SITE, Lane, LanePorts, waiting_in
 from flows.operators.read import ReadDeliveries
 from sealwax import clock, config
 from sealwax.model import topics
 from sealwax.smtp.engine import SmtpEngine
+from sealwax.smtp.resolver import Resolver
 from sealwax.store.limits import open_limits
 
 NAME = "dispatch"
@@ -92,12 +94,15 @@ def flow() -> Dataflow:
         settings.redis, lambda name, at_ms: timers.wake(at_ms, name.removeprefix(SITE))
     )
     process.on_close(shared.close)
+    resolver = Resolver(settings.smtp, random.Random())  # noqa: S311 - spreads load
     engine = SmtpEngine(
         settings.smtp,
         on_result=bridge.on_result,
         on_hanging=bridge.on_hanging,
         may_send=lambda: clock.since_boot() < process.valid_until(),
+        resolver=resolver,
     )
+    sites = Sites(settings.routes, resolver, bridge.arrive)
     lanes = LanePorts(
         limits=lambda _site: settings.lane,
         retry=settings.retry,
@@ -122,6 +127,7 @@ def flow() -> Dataflow:
     process.on_clock_back(bridge.let_go, lambda: bridge.busy, settling.settle_acknowledged)
     process.on_close(settling.close)
     process.let_go_of(KEPT, settings.disk_is_low, settling.commit_floors)
+    process.on_close(resolver.close)
     process.on_close(engine.close)
     process.meet_peers()
     return build(
@@ -129,7 +135,7 @@ def flow() -> Dataflow:
             log=LogSource(settling, process, one_outcome=True),
             replies=RepliesSource(bridge, timers, process),
             acks=AcksSource(settling, process),
-            read=ReadDeliveries(settings.routes.site, NOT_HELD, writer, leases),
+            read=ReadDeliveries(sites.place, NOT_HELD, writer, leases),
             lane=lambda: Lane(lanes),
             decisions=DecisionsSink(bridge, engine, writer, process),
             settle=SettleSink(settling, process),

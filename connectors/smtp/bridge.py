@@ -8,7 +8,7 @@ from itertools import count
 
 from connectors.log.outcomes import OutcomeWriter
 from connectors.smtp import outcomes
-from connectors.smtp.items import Attempted, Fact, Send, Tick
+from connectors.smtp.items import Attempted, Fact, Queued, Send, Tick
 from connectors.smtp.leases import Leases
 from connectors.smtp.waiting_clock import WaitingClock
 from sealwax import clock
@@ -116,6 +116,10 @@ class SmtpBridge:
     def on_hanging(self, job: Job, until_ms: int) -> None:
         """Called by the engine for an attempt that takes long: a lease takes its record's place."""
         self._leases.grant(job.handle, until_ms)
+
+    def arrive(self, messages: list[Queued]) -> None:
+        """Messages whose sites were looked up, for their lanes."""
+        self._facts.extend((queued.site, queued) for queued in messages)
 
     def take_facts(self, most: int) -> list[tuple[str, Fact]]:
         """Facts for the lanes, oldest first, each once."""

@@ -11,12 +11,13 @@ class Queued(NamedTuple):
     """A message that was read and waits for an attempt.
 
     Attributes:
-        site: The lane that it waits in.
+        site: The lane that it waits in; empty until that is looked up.
         delivery: The message.
         source: The record to settle.
         due_ms: Until when it may wait in memory whatever its `not_before_ms` is: the end of its
             time in a delay topic whose records are read at once; 0 for every other topic.
         in_doubt: An attempt at it was lost with its process, and may have delivered it.
+        asked_ms: When its site was asked for, wall clock; 0 where that was known.
     """
 
     site: str
@@ -24,6 +25,7 @@ class Queued(NamedTuple):
     source: Position
     due_ms: int = 0
     in_doubt: bool = False
+    asked_ms: int = 0
 
 
 class Send(NamedTuple):

@@ -27,6 +27,7 @@ _IDLE_MS = 600_000
 _NEVER = float("inf")
 # Before a site in the name of its limits.
 SITE = "site:"
+_RULE_OF_DNS = "dns.mx"
 _RULE = {Cause.RATE: "rate", Cause.CONNECTIONS: "connections"}
 
 
@@ -215,11 +216,13 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         since_ms = min(delivery.since_ms, now_ms)  # later only where the clock was set back
         due_ms = max(since_ms, min(delivery.not_before_ms, now_ms))
         ready_ms = max(due_ms, min(waiting.ready_ms, now_ms))
+        asked_ms = min(max(due_ms, waiting.queued.asked_ms or ready_ms), ready_ms)
         cause = self._blocked_by
         return (
             *delivery.waits,
             Wait(Cause.RETRY, "retry.delays", due_ms - since_ms),
-            Wait(Cause.QUEUE, "", ready_ms - due_ms),
+            Wait(Cause.QUEUE, "", asked_ms - due_ms),
+            Wait(Cause.DNS, _RULE_OF_DNS, ready_ms - asked_ms),
             Wait(cause, f"{SITE}{self._site}.{_RULE.get(cause, cause)}", now_ms - ready_ms),
         )
 

@@ -13,7 +13,7 @@ from connectors.smtp.items import Queued
 from connectors.smtp.leases import Due, Leases, lease_of
 from sealwax import clock
 from sealwax.errors import UnreadableRecordError
-from sealwax.model.delivery import Delivery, Position
+from sealwax.model.delivery import Position
 from sealwax.model.topics import DEAD
 
 _FLOW = "dispatch"
@@ -24,19 +24,22 @@ class ReadDeliveries:
 
     def __init__(
         self,
-        site: Callable[[str], str],
+        place: Callable[[Queued], Queued | None],
         not_held: Mapping[str, int],
         writer: OutcomeWriter,
         leases: Leases,
     ) -> None:
-        """Takes the sites of domains, and the delays of topics whose records are read at once."""
+        """Takes the delays of topics whose records are read at once.
+
+        `place` says the site of a message, or takes it over until that is known.
+        """
         self._leases = leases
-        self._site = site
+        self._place = place
         self._not_held = not_held
         self._writer = writer
 
     def __call__(self, items: list[SourceItem]) -> list[tuple[str, Queued]]:
-        """The messages of these records, keyed by the site of their recipient's domain."""
+        """The messages of these records whose site is known, keyed by it."""
         records = [item.record for item in items if not item.crashed]
         for item in items:
             if item.crashed:
@@ -52,19 +55,10 @@ class ReadDeliveries:
             if lease := lease_of(record):
                 due.append(Due(source, delivery, lease))
             else:
-                messages.append(self._queued(delivery, source, self._due_ms(record)))
-        return messages + [self._again(one) for one in self._leases.settle(due)]
-
-    def _queued(
-        self, delivery: Delivery, source: Position, due_ms: int, *, in_doubt: bool = False
-    ) -> tuple[str, Queued]:
-        site = self._site(delivery.rcpt_domain)
-        return site, Queued(site, delivery, source, due_ms, in_doubt)
-
-    def _again(self, lost: Due) -> tuple[str, Queued]:
-        """At once: nobody waits for the old session any more."""
-        delivery = replace(lost.delivery, not_before_ms=lost.delivery.since_ms)
-        return self._queued(delivery, lost.source, 0, in_doubt=True)
+                messages.append(Queued("", delivery, source, self._due_ms(record)))
+        messages += [_again(one) for one in self._leases.settle(due)]
+        placed = (self._place(queued) for queued in messages)
+        return [(queued.site, queued) for queued in placed if queued is not None]
 
     def _due_ms(self, record: Record) -> int:
         delay_ms = self._not_held.get(record.topic)
@@ -75,3 +69,9 @@ class ReadDeliveries:
         entry = dead_entry(record, error.reason, error.detail, flow=_FLOW, row=row)
         source = Position(record.topic, record.partition, record.offset)
         self._writer.write([(DEAD, [entry])], [source])
+
+
+def _again(lost: Due) -> Queued:
+    """At once: nobody waits for the old session any more."""
+    delivery = replace(lost.delivery, not_before_ms=lost.delivery.since_ms)
+    return Queued("", delivery, lost.source, in_doubt=True)

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from sealwax.model.duration import format_duration, parse_duration
 from sealwax.policy.throttle import Rate
+from sealwax.smtp.blocked import Blocked
 from sealwax.smtp.route import Routes
 
 # chDB takes its path and options as one text, without a way to escape these.
@@ -246,6 +247,9 @@ ROUTES = Kind(
     "pattern=host:port with commas, where a pattern is a domain, *.domain or *, "
     "such as example.test=127.0.0.1:2525",
     Routes.parse,
+)
+BLOCKED = Kind(
+    "hosts, *.domain or networks with commas, such as mx.example.test,192.0.2.0/24", Blocked.parse
 )
 SWITCH = Kind("on or off", _switch)
 LARGE_DOMAINS = Kind(

@@ -140,6 +140,7 @@ class Settings:
         return SmtpSettings(
             ehlo_name=self.values["ehlo_name"] or socket.getfqdn(),
             port=self.values["smtp_port"],
+            blocked=self.values["blocked_mx"],
             room_timeout=self.values["smtp_room_timeout"],
             connect_timeout=self.values["smtp_connect_timeout"],
             banner_timeout=self.values["smtp_banner_timeout"],

@@ -30,6 +30,14 @@ SETTINGS = (
         computed="MX look-up for every domain",
     ),
     Setting(
+        "SEALWAX_BLOCKED_MX",
+        kinds.BLOCKED,
+        "",
+        "MX hosts that nothing is sent to. Mail whose hosts are all blocked bounces with status "
+        "5.7.1; routes are not looked at.",
+        computed="none is blocked",
+    ),
+    Setting(
         "SEALWAX_RETRY_DELAYS",
         kinds.durations("1s", "7d"),
         "1m,5m,15m,1h",

@@ -9,11 +9,13 @@ from typing import NamedTuple
 
 from sealwax import clock
 from sealwax.model.reply import Command, Reply
+from sealwax.smtp.blocked import is_refusal
 from sealwax.smtp.connect import TlsFailedError, open_session, opportunistic_context
 from sealwax.smtp.job import Job, Result
 from sealwax.smtp.memory import Memory
-from sealwax.smtp.mx import Host, MxResolver
+from sealwax.smtp.mx import Host
 from sealwax.smtp.pool import Pool
+from sealwax.smtp.resolver import Resolver
 from sealwax.smtp.session import Session, SessionBrokenError, SessionKey, StaleSessionError
 from sealwax.smtp.settings import SmtpSettings
 
@@ -23,15 +25,15 @@ _MOST_HOSTS_REMEMBERED = 10_000
 class Surroundings:
     """What the attempts of an engine share."""
 
-    def __init__(self, settings: SmtpSettings, random: Random) -> None:
+    def __init__(self, settings: SmtpSettings, random: Random, resolver: Resolver) -> None:
         self.settings = settings
         self.random = random
+        self.resolver = resolver
         self.pool = Pool(
             settings.open_sessions,
             settings.idle_timeout.total_seconds(),
             settings.room_timeout.total_seconds(),
         )
-        self.resolver = MxResolver(settings, random)
         self.tls = opportunistic_context()
         self.broken_tls: Memory[str, bool] = Memory(_MOST_HOSTS_REMEMBERED)
         self.dead_hosts: Memory[str, bool] = Memory(_MOST_HOSTS_REMEMBERED)
@@ -157,7 +159,7 @@ class Attempt:
         if self._job.route is not None:
             return await _system_addresses(host, self._around.settings)
         found = await self._around.resolver.addresses(host.name)
-        if isinstance(found, Reply) and found.permanent:
+        if isinstance(found, Reply) and found.permanent and not is_refusal(found):
             # The domain exists and names a host that does not: a slip that may be mended.
             return Reply(Command.ROUTE, 0, "4.4.4", f"MX host without an address: {found.text}")
         return found
@@ -216,8 +218,16 @@ class Attempt:
         )
 
     def _note(self, failure: Result) -> None:
-        """Keeps the failure that says most: the last one, but a peer's words before our own."""
-        if self._failure is None or failure.reply.code or not self._failure.reply.code:
+        """Keeps the failure that says most: the last one, but a peer's words before our own.
+
+        That a host is blocked here counts only where all are: another one may answer tomorrow.
+        """
+        kept = self._failure
+        if (
+            kept is None
+            or is_refusal(kept.reply)
+            or (not is_refusal(failure.reply) and (failure.reply.code or not kept.reply.code))
+        ):
             self._failure = failure
 
 

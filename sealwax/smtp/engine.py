@@ -19,6 +19,7 @@ from sealwax.model.reply import Command, Reply
 from sealwax.smtp.attempt import Attempt, Ended, Surroundings
 from sealwax.smtp.doorbell import Doorbell
 from sealwax.smtp.job import Job, Result
+from sealwax.smtp.resolver import Resolver
 from sealwax.smtp.session import NotAllowedError
 from sealwax.smtp.settings import SmtpSettings
 
@@ -80,6 +81,7 @@ class SmtpEngine:
             result after `settings.lease_after`, and at the end of a drain for what is past its
             final dot; with the wall clock time in milliseconds until which a reply is waited for.
         may_send: Asked in the engine's thread, before an attempt, each MAIL and each final dot.
+        resolver: Looks hosts up; without one the engine has its own.
         random: Chooses among equal MX hosts.
     """
 
@@ -90,12 +92,15 @@ class SmtpEngine:
         on_hanging: Callable[[Job, int], None],
         may_send: Callable[[], bool],
         random: Random | None = None,
+        resolver: Resolver | None = None,
     ) -> None:
         self._settings = settings
         self._on_result = on_result
         self._on_hanging = on_hanging
         self._may_send = may_send
         self._random = random or Random()  # noqa: S311 - spreads load, keeps no secret
+        self._resolver = resolver or Resolver(settings, self._random)
+        self._own_resolver = resolver is None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._around: Surroundings | None = None
         self._closing: asyncio.Event | None = None
@@ -157,6 +162,8 @@ class SmtpEngine:
             return
         self._call(self._stop)
         self._thread.join(_ANSWER_TIMEOUT_S)
+        if self._own_resolver:
+            self._resolver.close()
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
         if self._loop is None:
@@ -178,7 +185,7 @@ class SmtpEngine:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._closing = asyncio.Event()
-        self._around = Surroundings(self._settings, self._random)
+        self._around = Surroundings(self._settings, self._random, self._resolver)
         self._doorbell = Doorbell(self._loop)
         self._started.set()
         watching = asyncio.ensure_future(self._watch())

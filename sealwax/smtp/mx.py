@@ -16,6 +16,7 @@ import dns.resolver
 from dns.rdtypes.ANY.MX import MX
 
 from sealwax.model.reply import Command, Reply
+from sealwax.smtp.blocked import refusal
 from sealwax.smtp.memory import Memory
 from sealwax.smtp.settings import SmtpSettings
 
@@ -57,8 +58,12 @@ class _LookUps(Generic[T]):
         self._known: Memory[str, T] = Memory(_MOST_CACHED)
         self._running: dict[str, asyncio.Task[T]] = {}
 
+    def known(self, name: str) -> T | None:
+        """What is remembered; for any thread."""
+        return self._known.get(name)
+
     async def get(self, name: str) -> T:
-        known = self._known.get(name)
+        known = self.known(name)
         if known is not None:
             return known
         task = self._running.get(name)
@@ -80,10 +85,16 @@ class MxResolver:
 
     A failure is a Reply: class 5 only where DNS said that no mail can go there, class 4 for
     everything that may be different tomorrow.
+
+    Args:
+        settings: Name servers and the timeout of a look-up.
+        random: Chooses among equal MX hosts.
+        at_once: Questions in flight at most.
     """
 
-    def __init__(self, settings: SmtpSettings, random: Random) -> None:
+    def __init__(self, settings: SmtpSettings, random: Random, at_once: int = 100) -> None:
         self._settings = settings
+        self._at_once = asyncio.Semaphore(at_once)
         self._random = random
         self._resolver = dns.asyncresolver.Resolver(configure=not settings.nameservers)
         if settings.nameservers:
@@ -95,6 +106,14 @@ class MxResolver:
     async def target(self, domain: str) -> Target | Reply:
         """The MX hosts of a domain, equals in random order."""
         return await self._targets.get(domain)
+
+    def known(self, domain: str) -> Target | Reply | None:
+        """What is remembered of `target`; for any thread."""
+        return self._targets.known(domain)
+
+    def known_addresses(self, host: str) -> tuple[str, ...] | Reply | None:
+        """What is remembered of `addresses`; for any thread."""
+        return self._addresses.known(host)
 
     async def addresses(self, host: str) -> tuple[str, ...] | Reply:
         """The addresses of an MX host that may be connected to; at least one."""
@@ -117,15 +136,16 @@ class MxResolver:
         if not named:
             text = f"{domain} takes no mail (null MX)"
             return Reply(Command.ROUTE, 556, "5.1.10", text)
-        return Target(
-            tuple(
-                Host(_text(record.exchange), self._settings.port, record.preference)
-                for record in named
-            )
-        )
+        hosts = [
+            Host(_text(record.exchange), self._settings.port, record.preference) for record in named
+        ]
+        allowed = tuple(host for host in hosts if not self._settings.blocked.host(host.name))
+        return Target(allowed) if allowed else refusal(hosts[0].name)
 
     async def _implicit(self, domain: str) -> Target | Reply:
         """Without any MX record the domain is its own host (RFC 5321 5.1)."""
+        if self._settings.blocked.host(domain):
+            return refusal(domain)
         found = await self.addresses(domain)
         if isinstance(found, Reply):
             if found.permanent and not self._settings.ipv6 and await self._has_ipv6(domain):
@@ -147,7 +167,10 @@ class MxResolver:
             else:
                 found += [record.to_text() for record in answer]
                 ttl = min(ttl, answer.chaining_result.minimum_ttl)
-        allowed = tuple(ip for ip in found if self._settings.allow_private_mx or is_public(ip))
+        public = [ip for ip in found if self._settings.allow_private_mx or is_public(ip)]
+        allowed = tuple(ip for ip in public if not self._settings.blocked.address(ip))
+        if public and not allowed:
+            return refusal(f"{host} [{public[0]}]"), ttl
         return allowed or failure or _forbidden(host, found), ttl
 
     async def _has_ipv6(self, host: str) -> bool:
@@ -158,12 +181,13 @@ class MxResolver:
         return True
 
     async def _query(self, name: str, kind: str) -> dns.resolver.Answer:
-        return await self._resolver.resolve(
-            dns.name.from_text(name, origin=dns.name.root),
-            kind,
-            search=False,
-            lifetime=self._settings.dns_timeout.total_seconds(),
-        )
+        async with self._at_once:
+            return await self._resolver.resolve(
+                dns.name.from_text(name, origin=dns.name.root),
+                kind,
+                search=False,
+                lifetime=self._settings.dns_timeout.total_seconds(),
+            )
 
 
 def is_public(ip: str) -> bool:

@@ -1,9 +1,10 @@
 """What operators may set about outgoing SMTP sessions."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 
 from sealwax.errors import ConfigurationError
+from sealwax.smtp.blocked import Blocked
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class SmtpSettings:
         dns_timeout: For one look-up, with its retries; for the machine's look-up of a route too.
         ipv6: Whether AAAA records are used.
         allow_private_mx: Whether MX look-ups may lead to loopback and private networks.
+        blocked: MX hosts that nothing is sent to.
     """
 
     ehlo_name: str
@@ -61,6 +63,7 @@ class SmtpSettings:
     dns_timeout: timedelta = timedelta(seconds=10)
     ipv6: bool = False
     allow_private_mx: bool = False
+    blocked: Blocked = field(default_factory=Blocked)
 
     def __post_init__(self) -> None:
         """Refuses what no session could work with.
@@ -76,11 +79,11 @@ class SmtpSettings:
             raise ConfigurationError(f"{self.ehlo_name!r} cannot be said in EHLO: use a host name")
         if not self.ehlo_name:
             raise ConfigurationError("EHLO needs a name: set SEALWAX_EHLO_NAME")
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for one in fields(self):
+            value = getattr(self, one.name)
             if isinstance(value, timedelta):
                 too_small = value <= timedelta()
             else:
                 too_small = type(value) is int and value <= 0  # a bool is no number here
             if too_small:
-                raise ConfigurationError(f"{field.name} of SMTP must be above zero, not {value}")
+                raise ConfigurationError(f"{one.name} of SMTP must be above zero, not {value}")

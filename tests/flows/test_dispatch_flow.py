@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import orjson
@@ -22,6 +23,7 @@ from connectors.smtp.bridge import SmtpBridge, Timers
 from connectors.smtp.io import DecisionsSink, RepliesSource
 from connectors.smtp.items import Decision, Queued, Send, Tick
 from connectors.smtp.leases import Leases
+from connectors.smtp.sites import Sites
 from flows import dispatch
 from flows.operators.lane import Lane, LanePorts
 from flows.operators.read import ReadDeliveries
@@ -31,6 +33,7 @@ from sealwax.model.delivery import Position
 from sealwax.policy.lane import LaneSettings
 from sealwax.policy.retry import RetrySettings
 from sealwax.smtp.engine import SmtpEngine
+from sealwax.smtp.resolver import Resolver
 from sealwax.smtp.route import Routes
 from sealwax.smtp.settings import SmtpSettings
 from sealwax.store.limits import InProcessLimits, Limits, Permits
@@ -107,7 +110,9 @@ def started(
     leases = Leases(settling, writer, "holder")
     bridge = SmtpBridge(writer, routes, leases)
     process = UntilSettled(settling, READY, idle=lambda: not bridge.busy)
-    engine = SmtpEngine(smtp, bridge.on_result, bridge.on_hanging, lambda: True)
+    resolver = Resolver(smtp, Random(1))
+    sites = Sites(routes, resolver, bridge.arrive)
+    engine = SmtpEngine(smtp, bridge.on_result, bridge.on_hanging, lambda: True, resolver=resolver)
     timers = Timers()
     lanes = replace(lane_ports(LaneSettings(connections=3), timers), shared=limits)
     engine.start()
@@ -116,13 +121,14 @@ def started(
             log=LogSource(settling, process, one_outcome=True),
             replies=RepliesSource(bridge, timers, process),
             acks=AcksSource(settling, process),
-            read=ReadDeliveries(lambda domain: domain, {}, writer, leases),
+            read=ReadDeliveries(sites.place, {}, writer, leases),
             lane=lambda: Lane(lanes),
             decisions=DecisionsSink(bridge, engine, writer, process),
             settle=SettleSink(settling, process),
         )
     finally:
         engine.close()
+        resolver.close()
 
 
 def dispatched(
@@ -177,7 +183,7 @@ def test_mail_of_a_large_domain_is_spread_and_dispatch_knows_only_the_domain(log
         limits = dispatched(log, server, 2, resolver.port)
         assert len(server.messages) == 60
         assert len(server.connections) <= 3
-    assert limits == {"site:large.test"}
+    assert limits == {"site:mx.test"}
     assert {name for name, _ in resolver.asked} == {"large.test", "mx.test"}
     outcomes = records(log, topics.EVENTS)
     assert {orjson.loads(row_of(one))["rcpt_domain"] for one in outcomes} == {"large.test"}

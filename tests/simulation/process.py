@@ -266,7 +266,12 @@ class DispatchProcess(Process):
         sink = DecisionsSink(self._bridge, self._engine, self.writer, self).build("out", 0, 1)  # type: ignore[arg-type]  # stands for the real engine
         decisions = QueueStep(random, sink.write_batch)
         facts = QueueStep(random, Lanes(lambda: Lane(ports), decisions.queue))
-        reading = ReadDeliveries(routes.site, dispatch.NOT_HELD, self.writer, leases)
+        reading = ReadDeliveries(
+            lambda queued: queued._replace(site=routes.site(queued.delivery.rcpt_domain)),
+            dispatch.NOT_HELD,
+            self.writer,
+            leases,
+        )
         read = QueueStep(random, lambda items: facts.queue.extend(reading(items)))
         replies = RepliesSource(self._bridge, timers, self).build("replies", 0, 1)
         self._polled.append(SourceStep(replies, facts.queue))

@@ -45,7 +45,22 @@ def reading(
     not_held: Mapping[str, int] = {},
 ) -> ReadDeliveries:
     writer = OutcomeWriter(settling)
-    return ReadDeliveries(site, not_held, writer, Leases(settling, writer, "holder"))
+    leases = Leases(settling, writer, "holder")
+    return ReadDeliveries(
+        lambda queued: queued._replace(site=site(queued.delivery.rcpt_domain)),
+        not_held,
+        writer,
+        leases,
+    )
+
+
+def test_a_message_whose_site_is_not_known_is_left_to_who_looks_it_up(settling):
+    writer, waiting = OutcomeWriter(settling), []
+    leases = Leases(settling, writer, "holder")
+    read = ReadDeliveries(lambda queued: waiting.append(queued), {}, writer, leases)  # noqa: PLW0108 - None
+    (value,) = encode_deliveries([(delivery(rcpt_domain="a.test"), b"")])
+    assert read([item(0, value)]) == []
+    assert [queued.delivery.rcpt_domain for queued in waiting] == ["a.test"]
 
 
 def test_messages_are_keyed_by_the_site_of_their_domain(settling):

@@ -40,7 +40,12 @@ class Dispatch:
         writer = OutcomeWriter(self.settling)
         self.leases = Leases(self.settling, writer, holder, others)
         self.bridge = SmtpBridge(writer, Routes(), self.leases)
-        self._read = ReadDeliveries(str, {}, writer, self.leases)
+        self._read = ReadDeliveries(
+            lambda queued: queued._replace(site=queued.delivery.rcpt_domain),
+            {},
+            writer,
+            self.leases,
+        )
 
     def records(self, topic: str) -> list[Record]:
         tp = TopicPartition(topic, 0)

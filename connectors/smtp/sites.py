@@ -1,0 +1,67 @@
+"""The sites of messages: from memory, or by a look-up beside which the messages wait."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from connectors.smtp.items import Queued
+from sealwax import clock
+from sealwax.model.reply import Reply
+from sealwax.policy.site import site_of
+from sealwax.smtp.mx import Target
+from sealwax.smtp.resolver import Resolver
+from sealwax.smtp.route import Routes
+
+
+class Sites:
+    """Finds the site of each message. Thread-safe.
+
+    What waits here is unsettled: after a crash or a stop it is read again.
+
+    Args:
+        routes: Domains that go elsewhere than to their MX hosts.
+        resolver: Looks MX hosts up.
+        found: Takes messages whose site was looked up, from any thread.
+    """
+
+    def __init__(
+        self, routes: Routes, resolver: Resolver, found: Callable[[list[Queued]], None]
+    ) -> None:
+        self._routes = routes
+        self._resolver = resolver
+        self._found = found
+        self._waiting: dict[str, list[Queued]] = {}
+        self._lock = threading.Lock()
+
+    def place(self, queued: Queued) -> Queued | None:
+        """The message with its site; None where that has to be looked up, and `found` gets it."""
+        domain = queued.delivery.rcpt_domain
+        if self._routes.route(domain) is not None:
+            return queued._replace(site=self._routes.site(domain))
+        known = self._resolver.known(domain)
+        if known is not None:
+            return queued._replace(site=_named(domain, known))
+        queued = queued._replace(asked_ms=clock.now_ms())
+        with self._lock:
+            others = self._waiting.get(domain)
+            if others is not None:
+                others.append(queued)
+                return None
+            self._waiting[domain] = [queued]
+        answer = self._resolver.look_up(domain)
+        answer.add_done_callback(lambda answer: self._answered(domain, answer))
+        return None
+
+    def _answered(self, domain: str, answer: "Future[Target | Reply]") -> None:
+        with self._lock:
+            waiting = self._waiting.pop(domain)
+        if not answer.cancelled():  # else the process ends
+            site = _named(domain, answer.result())
+            self._found([queued._replace(site=site) for queued in waiting])
+
+
+def _named(domain: str, target: Target | Reply) -> str:
+    """A domain without hosts is a site by itself: its attempts say why there are none."""
+    if isinstance(target, Reply):
+        return domain
+    return site_of([host.name for host in target.hosts])
