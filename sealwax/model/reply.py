@@ -18,6 +18,12 @@ class Command(StrEnum):
     DOT = "DOT"  # the final dot: the message is in doubt until its reply
 
 
+# Until a recipient was named the peer refuses us, not the message: a refusal is about the path.
+BEFORE_RCPT = frozenset(
+    {Command.CONNECT, Command.BANNER, Command.EHLO, Command.STARTTLS, Command.MAIL}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """A reply, or what stands for one where the peer gave none.

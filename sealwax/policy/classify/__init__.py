@@ -1,0 +1,1 @@
+"""What replies mean: rules as data, and the pure decision by them."""
