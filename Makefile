@@ -101,6 +101,7 @@ bench: build postfix $(KAFKA) ## Figures, printed with machine and method
 	@$(BIN)/python bench/accept.py
 	@$(BIN)/python bench/smtp.py
 	@$(BIN)/python bench/log.py
+	@$(BIN)/python -m bench.replies
 	@$(BIN)/python -m bench.services
 	@$(BIN)/python -m bench.limits
 

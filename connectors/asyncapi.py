@@ -50,7 +50,13 @@ _EVENT: Final[Json] = {
     "code": _described(_WHOLE, "Of the reply."),
     "status": _described(_TEXT, "Enhanced status of the reply (RFC 3463)."),
     "reply": _described(_TEXT, "Text of the reply."),
-    "class": _described(_TEXT, "Of a bounce; the reason in a `rejected` and a `failed`."),
+    "class": _described(
+        _TEXT, "What a refusal is about: docs/replies.md; the reason in `rejected` and `failed`."
+    ),
+    "rule": _described(_TEXT, "By which rule for replies the outcome was decided."),
+    "rule_version": _described(_WHOLE, "And by which version of it."),
+    "recipient_fate": _described(_TEXT, "What the rule says of the recipient; empty: kept."),
+    "path_fate": _described(_TEXT, "What the rule says of the path; empty: nothing."),
     "detail": _described(_TEXT, "A sentence."),
     "alert": _described(_FLAG, "Whether somebody should look."),
     "in_doubt": _described(_FLAG, "Whether the message may have arrived before."),
@@ -63,10 +69,10 @@ _EVENT: Final[Json] = {
     **_optional("request_partition", "request_offset", schema=_WHOLE),
     **_optional(
         "rcpt_domain", "site", "provider", "pool", "source_ip", "mx_host", "template", "command",
-        "rule", "dkim_domain", "tls", "url", "agent", "trace_id", schema=_TEXT,
+        "dkim_domain", "tls", "url", "agent", "trace_id", schema=_TEXT,
     ),
     **_optional(
-        "rule_version", "smtp_ms", "connect_ms", "dot_ms", "size", "machine", schema=_WHOLE
+        "smtp_ms", "connect_ms", "dot_ms", "size", "machine", schema=_WHOLE
     ),
 }  # fmt: skip
 _REQUEST_HEADERS: Final[Json] = {

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from sealwax.model.delivery import Delivery, Position
 from sealwax.model.event import Kind, Wait
+from sealwax.policy.classify.fates import Classified
 from sealwax.smtp.engine import Result
 
 
@@ -72,11 +73,13 @@ class Verdict(NamedTuple):
     Attributes:
         kind: deferred, bounced or expired.
         attempted: The attempt.
+        classified: What its reply means.
         not_before_ms: When a deferred message may be tried again.
     """
 
     kind: Kind
     attempted: Attempted
+    classified: Classified
     not_before_ms: int = 0
 
 

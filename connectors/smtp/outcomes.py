@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from connectors.log.port import Entry
 from connectors.log.settle import source_header
@@ -18,6 +18,8 @@ from connectors.smtp.items import Postpone, Queued, Send, Verdict
 from sealwax.model.delivery import Delivery
 from sealwax.model.event import Cause, Kind, Wait
 from sealwax.model.topics import DELAY_OF, EVENTS, READY, Stream, retry
+from sealwax.policy.classify.builtin import builtin
+from sealwax.policy.classify.fates import KEEP, Classified
 from sealwax.policy.delay import delay_for
 from sealwax.smtp.engine import Result
 
@@ -35,14 +37,34 @@ class _Delayed(NamedTuple):
 
 def delivered(send: Send, result: Result) -> tuple[str, Entry]:
     """Topic and record of a message that the peer took."""
-    return EVENTS, _entry(send.queued, _row(Kind.DELIVERED, send, result, {}))
+    more = {"provider": builtin().providers.of(result.mx_host)}
+    return EVENTS, _entry(send.queued, _row(Kind.DELIVERED, send, result, more))
 
 
 def ended(verdict: Verdict) -> tuple[str, Entry]:
     """Topic and record of a message that is not tried again."""
     send, result = verdict.attempted.send, verdict.attempted.result
-    more = {"class": _CLASS_EXPIRED, "alert": True} if verdict.kind is Kind.EXPIRED else {}
+    more = _meaning(verdict.classified)
+    if verdict.kind is Kind.EXPIRED:
+        more |= {"class": _CLASS_EXPIRED, "alert": True}
     return EVENTS, _entry(send.queued, _row(verdict.kind, send, result, more))
+
+
+def _meaning(classified: Classified) -> dict[str, Any]:
+    """What a reply means, as columns."""
+    columns: dict[str, Any] = {
+        "provider": classified.provider,
+        "rule": classified.rule,
+        "rule_version": classified.rule_version,
+        "class": classified.reply_class,
+    }
+    if classified.recipient != KEEP:
+        columns["recipient_fate"] = str(classified.recipient)
+    if classified.path:
+        columns["path_fate"] = ", ".join(str(fate) for fate in classified.path)
+    if classified.fix:
+        columns |= {"detail": classified.fix, "alert": True}
+    return columns
 
 
 def waiting(decisions: Sequence[Verdict | Postpone]) -> list[tuple[str, Entry]]:
@@ -66,7 +88,9 @@ def waiting(decisions: Sequence[Verdict | Postpone]) -> list[tuple[str, Entry]]:
 
 def _deferred(verdict: Verdict) -> _Delayed:
     send, result = verdict.attempted.send, verdict.attempted.result
-    plan = {"detail": f"next attempt at {iso(verdict.not_before_ms)}"}
+    plan = _meaning(verdict.classified)
+    advice = f"; {verdict.classified.fix}" if verdict.classified.fix else ""
+    plan["detail"] = f"next attempt at {iso(verdict.not_before_ms)}{advice}"
     delivery = replace(
         send.queued.delivery,
         attempt=send.attempt,

@@ -112,3 +112,11 @@ ALTER TABLE sealwax.events ON CLUSTER '{cluster}' MODIFY COLUMN kind Enum8('acce
 -- With this, 0002_failed.sql is there.
 INSERT INTO sealwax.schema_version (version, name) SELECT 2, '0002_failed.sql'
 WHERE 2 NOT IN (SELECT version FROM sealwax.schema_version);
+
+ALTER TABLE sealwax.events_local ON CLUSTER '{cluster}' ADD COLUMN IF NOT EXISTS recipient_fate LowCardinality(String) AFTER rule_version, ADD COLUMN IF NOT EXISTS path_fate LowCardinality(String) AFTER recipient_fate;
+
+ALTER TABLE sealwax.events ON CLUSTER '{cluster}' ADD COLUMN IF NOT EXISTS recipient_fate LowCardinality(String) AFTER rule_version, ADD COLUMN IF NOT EXISTS path_fate LowCardinality(String) AFTER recipient_fate;
+
+-- With this, 0003_reply_fates.sql is there.
+INSERT INTO sealwax.schema_version (version, name) SELECT 3, '0003_reply_fates.sql'
+WHERE 3 NOT IN (SELECT version FROM sealwax.schema_version);

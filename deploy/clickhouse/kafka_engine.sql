@@ -56,6 +56,8 @@ CREATE TABLE IF NOT EXISTS sealwax_kafka.received (
   reply String CODEC(ZSTD(1)),
   rule LowCardinality(String),
   rule_version UInt16,
+  recipient_fate LowCardinality(String),
+  path_fate LowCardinality(String),
   alert Bool,
   in_doubt Bool,
   dkim_domain LowCardinality(String),
@@ -128,9 +130,9 @@ WITH
     UInt16, rcpts UInt16, rcpt_domain String, site String, provider String, pool String, source_ip
     String, mx_host String, template String, tags Map(String, String), attempt UInt8, command
     String, code UInt16, status String, class String, reply String, rule String, rule_version
-    UInt16, alert Bool, in_doubt Bool, dkim_domain String, tls String, `waits.cause` Array(String),
-    `waits.rule` Array(String), `waits.ms` Array(UInt32), limits Map(String, String), elapsed_ms
-    UInt32, smtp_ms UInt32, connect_ms UInt32, dot_ms UInt32, size UInt32, detail String, machine
+    UInt16, recipient_fate String, path_fate String, alert Bool, in_doubt Bool, dkim_domain String,
+    tls String, `waits.cause` Array(String), `waits.rule` Array(String), `waits.ms` Array(UInt32),
+    limits Map(String, String), elapsed_ms UInt32, smtp_ms UInt32, connect_ms UInt32, dot_ms UInt32, size UInt32, detail String, machine
     UInt8, url String, agent String, trace_id String, request_topic String, request_partition
     UInt16, request_offset UInt64
   )$$) AS row,
@@ -143,8 +145,8 @@ SELECT
   provider, row.pool AS pool, row.source_ip AS source_ip, row.mx_host AS mx_host, row.template AS
   template, row.tags AS tags, row.attempt AS attempt, row.command AS command, row.code AS code,
   row.status AS status, row.class AS class, row.reply AS reply, row.rule AS rule, row.rule_version
-  AS rule_version, row.alert AS alert, row.in_doubt AS in_doubt, row.dkim_domain AS dkim_domain,
-  row.tls AS tls, tupleElement(row, 'waits.cause') AS `waits.cause`, tupleElement(row, 'waits.rule')
+  AS rule_version, row.recipient_fate AS recipient_fate, row.path_fate AS path_fate, row.alert AS
+  alert, row.in_doubt AS in_doubt, row.dkim_domain AS dkim_domain, row.tls AS tls, tupleElement(row, 'waits.cause') AS `waits.cause`, tupleElement(row, 'waits.rule')
   AS `waits.rule`, tupleElement(row, 'waits.ms') AS `waits.ms`, row.limits AS limits, row.elapsed_ms
   AS elapsed_ms, row.smtp_ms AS smtp_ms, row.connect_ms AS connect_ms, row.dot_ms AS dot_ms,
   row.size AS size, row.detail AS detail, row.machine AS machine, row.url AS url, row.agent AS

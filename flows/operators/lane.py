@@ -16,6 +16,8 @@ from typing_extensions import override
 from connectors.smtp.items import Attempted, Decision, Fact, Postpone, Queued, Send, Tick, Verdict
 from flows.operators.waiting import Waiting, WaitingQueue
 from sealwax.model.event import Cause, Kind, Wait
+from sealwax.policy.classify.builtin import builtin
+from sealwax.policy.classify.classifier import Classifier
 from sealwax.policy.delay import IN_MEMORY_MS
 from sealwax.policy.lane import LaneSettings
 from sealwax.policy.parking import next_slot, per_minute, slot_room, slot_start_ms
@@ -60,6 +62,7 @@ class LanePorts:
             is moved to a delay topic for having waited.
         shared: Keeps the sites' limits, for all lanes that a site has in whatever process; those of
             a site are named `site:` and its name.
+        classifier: Knows what replies mean.
         lanes: Those of the process that remember something, for `waiting_in`.
     """
 
@@ -72,6 +75,7 @@ class LanePorts:
     wake: Callable[[float, str], None]
     stalled: Callable[[], bool]
     shared: Limits = field(default_factory=InProcessLimits)
+    classifier: Classifier = field(default_factory=builtin)
     lanes: set["Lane"] = field(default_factory=set)
 
 
@@ -155,9 +159,10 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         self._ended_ms.append(self._waiting_ms)
         if fact.result.accepted:
             return
+        classified = self._ports.classifier.classify(fact.result.reply, fact.result.mx_host)
         fate = fate_of(
             self._ports.retry,
-            fact.result.reply,
+            classified.message,
             Tried(fact.send.attempt, fact.result.started_at_ms, now_ms),
             give_up_at_ms=fact.send.queued.delivery.give_up_at_ms,
             draw=self._ports.draw(),
@@ -165,11 +170,11 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         )
         match fate:
             case Bounce():
-                decisions.append(Verdict(Kind.BOUNCED, fact))
+                decisions.append(Verdict(Kind.BOUNCED, fact, classified))
             case Expire():
-                decisions.append(Verdict(Kind.EXPIRED, fact))
+                decisions.append(Verdict(Kind.EXPIRED, fact, classified))
             case Retry(not_before_ms):
-                decisions.append(Verdict(Kind.DEFERRED, fact, not_before_ms))
+                decisions.append(Verdict(Kind.DEFERRED, fact, classified, not_before_ms))
 
     def _send(self, now_ms: int, mono_ms: float, decisions: list[Decision]) -> float | None:
         if self._permits is None:

@@ -22,6 +22,7 @@ VERBS = (
     ("analytics", "sealwax.cli.analytics:app", "ClickHouse: rebuild it from the log."),
     ("doctor", "sealwax.cli.doctor:doctor", "Show what stands in the way of the mail."),
     ("dead", "sealwax.cli.dead:app", "Records that could not be processed: list, show, replay."),
+    ("replies", "sealwax.cli.replies:app", "Replies of servers: explain one, list the unknown."),
     ("topics", "sealwax.cli.topics:app", "Topics in Kafka: list, apply."),
     ("log", "sealwax.cli.log:app", "The log: copy it from the data directory to Kafka."),
     ("version", "sealwax.cli.app:print_version", "Print the version."),

@@ -70,6 +70,9 @@ def _what(step: dict[str, Any]) -> str:
     if step.get("mx_host"):
         parts.append(f"at {step['mx_host']}")
     parts.append(_reply(step))
+    if step.get("class"):
+        rule = f" ({step['rule']})" if step.get("rule") and not step.get("cause") else ""
+        parts.append(f"{step['class']}{rule}")
     parts.append(str(step.get("detail") or ""))
     return ", ".join(part for part in parts if part)
 

@@ -15,7 +15,8 @@ _DISPATCH = _ATTEMPTS | {Kind.WAITED, Kind.FAILED}
 # Columns of an attempt that its steps show where they are set.
 _FACTS = (
     "attempt", "site", "mx_host", "source_ip", "tls", "command", "code", "status", "reply", "class",
-    "alert", "in_doubt", "rule", "dkim_domain", "smtp_ms", "connect_ms", "dot_ms", "detail",
+    "alert", "in_doubt", "rule", "rule_version", "recipient_fate", "path_fate", "dkim_domain",
+    "smtp_ms", "connect_ms", "dot_ms", "detail",
 )  # fmt: skip
 
 

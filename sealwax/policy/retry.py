@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sealwax.model.reply import Command, Reply
+from sealwax.policy.classify.fates import MessageFate
 from sealwax.policy.delay import jittered
 
-_BEFORE_RCPT = frozenset(
-    {Command.CONNECT, Command.BANNER, Command.EHLO, Command.STARTTLS, Command.MAIL}
-)
+# A message that could go at once waits like any other after so many attempts: where each new
+# connection says the same, it is not this connection's fault.
+_AT_ONCE_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Tried(NamedTuple):
 
 def fate_of(
     settings: RetrySettings,
-    reply: Reply,
+    message: MessageFate,
     tried: Tried,
     *,
     give_up_at_ms: int,
@@ -67,25 +67,35 @@ def fate_of(
 ) -> Fate:
     """Decides after an attempt that the peer did not accept.
 
-    Only a 5xx at RCPT or later, or a domain that takes no mail, ends a message at once: a 5xx
-    before RCPT is about the path, and an unknown failure is temporary. A message expires only after
-    an attempt made since its deadline, so the last retry is planned for the deadline itself. There
-    is no other way to expire: nothing forbids attempts for good, so none is decided without one.
+    A message expires only after an attempt made since its deadline, so the last retry is planned
+    for the deadline itself. There is no other way to expire: nothing forbids attempts for good, so
+    none is decided without one.
 
     Args:
         settings: The schedule.
-        reply: What the peer answered, or what stands for it.
+        message: What the reply says of the message: sealwax.policy.classify.
         tried: The attempt.
         give_up_at_ms: The deadline.
         draw: Uniform in [0, 1), for the jitter.
         clock_trusted: Where not, no message expires (R11): what is past its deadline is tried on.
     """
-    if reply.permanent and reply.command not in _BEFORE_RCPT:
+    if message.fails:
         return Bounce()
     if clock_trusted and tried.began_at_ms >= give_up_at_ms:
         return Expire()
-    delay_ms = settings.delays_ms[min(tried.number, len(settings.delays_ms)) - 1]
-    planned_ms = tried.now_ms + jittered(delay_ms, draw)
+    planned_ms = tried.now_ms + jittered(_wait_ms(settings, message, tried.number), draw)
     if not clock_trusted and tried.now_ms >= give_up_at_ms:
         return Retry(planned_ms)
     return Retry(max(tried.now_ms, min(planned_ms, give_up_at_ms)))
+
+
+def _wait_ms(settings: RetrySettings, message: MessageFate, attempts: int) -> int:
+    """The wait after so many attempts.
+
+    A wait that a rule states is the least: the schedule goes on growing, so that no rule has a
+    message tried more often than it.
+    """
+    if message.at_once and attempts <= _AT_ONCE_ATTEMPTS:
+        return 0
+    planned_ms = settings.delays_ms[min(attempts, len(settings.delays_ms)) - 1]
+    return max(planned_ms, message.after_ms)

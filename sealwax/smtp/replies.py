@@ -8,6 +8,7 @@ from sealwax.model.reply import Command, Reply
 
 # RFC 3463 section 2, at the start of any line of a reply (RFC 2034 section 4).
 _STATUS = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
+_CODE = re.compile(r"([2-5]\d\d|0)(?=[-\s]|$)")
 # Controls of C0 and C1, and what `surrogateescape` made of bytes that are not UTF-8.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _LONGEST_TEXT = 1000  # characters; RFC 5321 4.5.3.1.5 gives a reply line 512 octets
@@ -28,6 +29,23 @@ def reply_of(command: Command, response: SMTPResponse) -> Reply:
         else:
             texts.append(line)
     return Reply(command, response.code, status, clean(" ".join(texts)))
+
+
+def reply_from(command: Command, text: str) -> Reply:
+    """A reply from its text, as a log or a bounce shows it.
+
+    Lines may end as on the wire, or follow each other with blanks where a log has joined them.
+
+    Raises:
+        ValueError: The text does not begin with a code; where none came, the code is 0.
+    """
+    code, rest = _CODE.match(text.strip()), text.strip()
+    if code is None:
+        raise ValueError("a reply begins with a code of three digits")
+    # A log that joins lines leaves each with its code, and a hyphen or a status behind it.
+    joined = re.split(rf"\s+(?={code[1]}(?:-|\s+[245]\.\d))|[\r\n]+", rest)
+    lines = [re.sub(rf"^{code[1]}(?:[-\s]|$)", "", line) for line in joined]
+    return reply_of(command, SMTPResponse(int(code[1]), "\n".join(lines)))
 
 
 def clean(text: str) -> str:

@@ -3,8 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwax.model.reply import Command, Reply
+from sealwax.model.reply import BEFORE_RCPT, Command, Reply
 from sealwax.model.topics import RETRY_DELAYS_MS
+from sealwax.policy.classify.builtin import builtin
+from sealwax.policy.classify.fates import FAIL, RETRY, MessageFate
 from sealwax.policy.delay import IN_MEMORY_MS, delay_for, jittered
 from sealwax.policy.parking import next_slot, per_minute, slot_start_ms
 from sealwax.policy.retry import Bounce, Expire, Retry, RetrySettings, Tried, fate_of
@@ -12,12 +14,11 @@ from sealwax.policy.throttle import Rate, admit
 
 rates = st.builds(Rate, st.floats(0.5, 10_000), st.integers(1, 50))
 draws = st.floats(0, 1, exclude_max=True)
-replies = st.builds(
-    Reply,
-    st.sampled_from(Command),
-    st.sampled_from([0, 220, 421, 450, 451, 452, 500, 550, 552, 554, 556]),
-    st.just(""),
-    st.just(""),
+fates = st.one_of(
+    st.just(FAIL),
+    st.just(RETRY),
+    st.builds(MessageFate, st.just(False), st.integers(1, 10**8), same_ip=st.booleans()),
+    st.builds(MessageFate, st.just(False), at_once=st.just(True)),
 )
 
 
@@ -50,7 +51,7 @@ def test_the_delay_topic_never_delays_longer_than_asked_where_a_shorter_one_is_t
 
 
 @given(
-    reply=replies,
+    message=fates,
     attempts=st.integers(1, 100),
     give_up_at_ms=st.integers(0, 10**9),
     began_at_ms=st.integers(0, 10**9),
@@ -59,54 +60,67 @@ def test_the_delay_topic_never_delays_longer_than_asked_where_a_shorter_one_is_t
     clock_trusted=st.booleans(),
 )
 def test_every_failed_attempt_has_a_fate_that_follows_from_its_reply(
-    reply, attempts, give_up_at_ms, began_at_ms, took_ms, draw, clock_trusted
+    message, attempts, give_up_at_ms, began_at_ms, took_ms, draw, clock_trusted
 ):
     settings = RetrySettings()
     now_ms = began_at_ms + took_ms
     fate = fate_of(
         settings,
-        reply,
+        message,
         Tried(attempts, began_at_ms, now_ms),
         give_up_at_ms=give_up_at_ms,
         draw=draw,
         clock_trusted=clock_trusted,
     )
-    before_rcpt = reply.command not in (Command.ROUTE, Command.RCPT, Command.DATA, Command.DOT)
     match fate:
         case Bounce():
-            assert reply.permanent
-            assert not before_rcpt
+            assert message.fails
         case Expire():
             assert clock_trusted
             assert began_at_ms >= give_up_at_ms
         case Retry(not_before_ms):
-            planned_ms = now_ms + settings.delays_ms[min(attempts, len(settings.delays_ms)) - 1]
+            assert not message.fails
+            least_ms = settings.delays_ms[min(attempts, len(settings.delays_ms)) - 1]
+            least_ms = max(least_ms, message.after_ms)
+            if message.at_once and attempts <= 3:
+                least_ms = 0
             late = now_ms >= give_up_at_ms
             if late and clock_trusted:
                 assert not_before_ms == now_ms  # the one attempt that it must still have
             elif late:
-                assert not_before_ms >= planned_ms
+                assert not_before_ms >= now_ms + least_ms
             else:
-                assert now_ms < not_before_ms <= give_up_at_ms
-                assert not_before_ms == give_up_at_ms or not_before_ms >= planned_ms
+                assert now_ms <= not_before_ms <= give_up_at_ms
+                assert not_before_ms == give_up_at_ms or not_before_ms >= now_ms + least_ms
+
+
+@given(attempts=st.integers(1, 100), after_ms=st.integers(0, 10**8), draw=draws)
+def test_a_rule_never_has_a_message_tried_more_often_than_the_schedule(attempts, after_ms, draw):
+    tried = Tried(attempts, 0, 0)
+    plain, stated = (
+        fate_of(RetrySettings(), fate, tried, give_up_at_ms=10**9, draw=draw)
+        for fate in (RETRY, MessageFate(fails=False, after_ms=after_ms))
+    )
+    assert isinstance(plain, Retry)
+    assert isinstance(stated, Retry)
+    assert stated.not_before_ms >= plain.not_before_ms
 
 
 @given(command=st.sampled_from(Command), code=st.integers(500, 599), draw=draws)
 def test_a_5xx_ends_a_message_at_rcpt_or_later_and_never_before(command, code, draw):
     fate = fate_of(
         RetrySettings(),
-        Reply(command, code, "", ""),
+        builtin().classify(Reply(command, code, "", ""), "").message,
         Tried(1, 0, 0),
         give_up_at_ms=1,
         draw=draw,
     )
-    late = command in (Command.ROUTE, Command.RCPT, Command.DATA, Command.DOT)
-    assert isinstance(fate, Bounce if late else Retry)
+    assert isinstance(fate, Retry if command in BEFORE_RCPT else Bounce)
 
 
 @given(command=st.sampled_from(Command), attempts=st.integers(1, 9), draw=draws)
 def test_a_session_that_broke_never_bounces_a_message(command, attempts, draw):
-    lost = Reply(command, 0, "", "connection lost")
+    lost = builtin().classify(Reply(command, 0, "", "connection lost"), "").message
     for now_ms, expected in ((0, Retry), (10, Expire)):
         fate = fate_of(
             RetrySettings(),

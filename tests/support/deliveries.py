@@ -9,6 +9,8 @@ from sealwax.model.email_id import email_id
 from sealwax.model.event import Cause, Wait
 from sealwax.model.reply import Command, Reply
 from sealwax.model.topics import STREAMS, ready
+from sealwax.policy.classify.builtin import builtin
+from sealwax.policy.classify.fates import Classified
 from sealwax.smtp.engine import Result
 
 START_MS = 1_795_000_000_000
@@ -78,3 +80,8 @@ def send(item: Queued, *, attempt: int = 1) -> Send:
 def ended(sent: object, reply: Reply, at_ms: int) -> Attempted:
     assert isinstance(sent, Send)
     return Attempted(sent, result(reply, at_ms), 1)
+
+
+def meaning(fact: Attempted) -> Classified:
+    """What the rules say of its reply."""
+    return builtin().classify(fact.result.reply, fact.result.mx_host)

@@ -1,12 +1,14 @@
 """What may be asked of the events, whoever answers."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Protocol
 
 from sealwax.errors import SealwaxError
 
 Row = dict[str, Any]
+
+MOST_REPLIES = 10_000
 
 
 class AnalyticsAwayError(SealwaxError):
@@ -18,7 +20,7 @@ class QueryError(SealwaxError):
 
 
 class Analytics(Protocol):
-    """Queries over the events. Every one is about one tenant."""
+    """Queries over the events. Every one is about one tenant, but for what only operators ask."""
 
     def rows_of_email(self, tenant_id: str, email_id: str) -> list[Row]:
         """All rows of an email, oldest first; times as ISO text with milliseconds and Z."""
@@ -28,6 +30,14 @@ class Analytics(Protocol):
         """One row per UTC day from `first` to `last`: `date` and a count per kind of event.
 
         Counted per recipient; `accepted` is what was rendered, suppressed or rejected.
+        """
+        ...
+
+    def unknown_replies(self, since: datetime) -> list[Row]:
+        """Replies that no rule knew, of all tenants: for operators alone.
+
+        One row per different reply: `provider`, `command`, `code`, `status`, `reply`, `n` for how
+        many, `first_at` and `last_at` as ISO text. The latest come first, MOST_REPLIES at most.
         """
         ...
 

@@ -1,11 +1,12 @@
 """The fixed texts of all queries. No text of a user ever becomes SQL: values are bound."""
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from sealwax.model.event import Kind
-from sealwax.store.analytics.port import Queries, Row
+from sealwax.policy.classify.rule import UNKNOWN
+from sealwax.store.analytics.port import MOST_REPLIES, Queries, Row
 
 # accepted_at is a function of the id, so naming it reads one range of the primary key. Nothing
 # happens before accept, so older weeks are not read; a day is left for clocks that differ.
@@ -32,6 +33,16 @@ WHERE tenant = {tenant:String} AND in_doubt
   AND at >= {first:Date} AND at < {after:Date}
 GROUP BY date
 """
+
+# Of all tenants. A reply has ids and addresses in it, so most are different: the limit is on texts.
+_UNKNOWN_REPLIES = """
+SELECT provider, command, code, status, reply, count() AS n, min(at) AS first_at, max(at) AS last_at
+FROM events
+WHERE at >= {since:DateTime64(3, 'UTC')} AND startsWith(rule, {unknown:String})
+GROUP BY provider, command, code, status, reply
+ORDER BY last_at DESC
+LIMIT {most:UInt32}
+"""
 # Level 2 still lets a call set its own limits; level 1 would refuse that.
 READ_ONLY = {"readonly": 2}
 AS_JSON = {
@@ -42,7 +53,9 @@ AS_JSON = {
 # Outcomes of attempts that may have delivered the mail once more or once less than it says.
 _IN_DOUBT = "in_doubt"
 
-TEXTS = {"rows_of_email": _ROWS_OF_EMAIL, "daily_stats": _DAILY_STATS}
+# What only operators ask: it is not about one tenant.
+FOR_OPERATORS = {"unknown_replies": _UNKNOWN_REPLIES}
+TEXTS = {"rows_of_email": _ROWS_OF_EMAIL, "daily_stats": _DAILY_STATS, **FOR_OPERATORS}
 
 # Each recipient of an accepted email becomes exactly one of these.
 _ACCEPTED = (Kind.RENDERED, Kind.SUPPRESSED, Kind.REJECTED)
@@ -65,6 +78,12 @@ class QueriedAnalytics:
         params = {"tenant": tenant_id, "first": first.isoformat(), "after": after.isoformat()}
         counted = self._queries.query("daily_stats", params)
         return [_day(first + timedelta(days=i), counted) for i in range((after - first).days)]
+
+    def unknown_replies(self, since: datetime) -> list[Row]:
+        """See Analytics."""
+        start = f"{since.astimezone(UTC):%Y-%m-%d %H:%M:%S.000}"
+        params = {"since": start, "unknown": UNKNOWN, "most": MOST_REPLIES}
+        return list(self._queries.query("unknown_replies", params))
 
 
 def _day(day: date, counted: Sequence[Row]) -> Row:

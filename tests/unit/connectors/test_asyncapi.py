@@ -92,4 +92,9 @@ def test_an_event_has_the_columns_of_clickhouse():
         if "MATERIALIZED" not in rest
     } - {"waits"}  # fmt: skip
     columns |= {f"waits.{part}" for part in ("cause", "rule", "ms")}
+    columns |= {
+        name
+        for path in TABLES.glob("*.sql")
+        for name in re.findall(r"ADD COLUMN IF NOT EXISTS (\w+)", path.read_text())
+    }
     assert set(DOCUMENT["components"]["schemas"]["EmailEvent"]["properties"]) == columns

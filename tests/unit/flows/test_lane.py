@@ -1,13 +1,14 @@
 """A lane on a clock of its own: who goes when, and where the time went."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from connectors.smtp.items import Decision, Fact, Postpone, Send, Tick, Verdict
 from flows.operators.lane import Lane, LanePorts, waiting_in
 from sealwax.model.event import Cause, Kind
+from sealwax.model.reply import Command, Reply
 from sealwax.policy.lane import LaneSettings
 from sealwax.policy.retry import RetrySettings
 from sealwax.policy.throttle import Rate
@@ -146,6 +147,38 @@ def test_a_deferred_message_is_planned_by_the_schedule_and_a_refused_one_bounces
     assert (deferred.kind, deferred.not_before_ms) == (Kind.DEFERRED, now + 60_000 + 3_000)
     assert isinstance(bounced, Verdict)
     assert bounced.kind is Kind.BOUNCED
+
+
+@pytest.mark.parametrize(
+    ("reply", "wait_ms", "rule"),
+    [
+        (LATER, 63_000, "unknown.4xx"),
+        (Reply(Command.RCPT, 421, "", "Max message per connection reached"), 0, "yahoo.session_full"),
+        (Reply(Command.RCPT, 450, "", "User is receiving mail too quickly"), 905_000,
+         "yahoo.rcpt_rate"),
+        (Reply(Command.MAIL, 553, "5.7.2", "[TSS09] permanently deferred"), 63_000,
+         "yahoo.ip_blocked"),
+        (Reply(Command.MAIL, 550, "5.1.1", "no such user"), 63_000, "unknown.5xx"),
+        (Reply(Command.RCPT, 553, "5.7.2", "[TSS09] permanently deferred"), None,
+         "yahoo.ip_blocked"),
+        (REFUSED, None, "general.bad_address"),
+    ],
+)  # fmt: skip
+def test_the_rule_that_knows_the_reply_decides_whether_and_when_it_is_tried_again(
+    reply, wait_ms, rule
+):
+    bench = Bench()
+    (sent,) = bench.give(queued(0))
+    attempted = ended(sent, reply, bench.clock.ms)
+    at_yahoo = replace(attempted.result, mx_host="mta5.am0.yahoodns.net")
+    (verdict,) = bench.give(attempted._replace(result=at_yahoo))
+    assert isinstance(verdict, Verdict)
+    assert (verdict.classified.rule, verdict.classified.provider) == (rule, "yahoo")
+    if wait_ms is None:
+        assert verdict.kind is Kind.BOUNCED
+    else:
+        assert verdict.kind is Kind.DEFERRED
+        assert verdict.not_before_ms == bench.clock.ms + wait_ms
 
 
 def test_a_short_wait_stays_in_memory_and_a_long_one_goes_to_a_delay_topic():

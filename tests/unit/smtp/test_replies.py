@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from typing_extensions import override
 
 from sealwax.model.reply import Command
-from sealwax.smtp.replies import reply_of
+from sealwax.smtp.replies import reply_from, reply_of
 from sealwax.smtp.wire import Wire
 
 
@@ -31,6 +31,30 @@ from sealwax.smtp.wire import Wire
 def test_status_and_words_come_apart(message, status, text):
     reply = reply_of(Command.RCPT, SMTPResponse(550, message))
     assert (reply.status, reply.text) == (status, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "status", "words"),
+    [
+        ("550 5.1.1 no", 550, "5.1.1", "no"),
+        ("550", 550, "", ""),
+        (" 550-5.7.1 one\r\n550 5.7.1 two\r\n", 550, "5.7.1", "one two"),
+        ("550-one\n550 two", 550, "", "one two"),
+        ("550-5.7.1 one 550-5.7.1 two 550 5.7.1 three", 550, "5.7.1", "one two three"),
+        ("554-mail.com (mx) Nemesis 554-No service 554 For more", 554, "", "mail.com (mx) Nemesis No service 554 For more"),
+        ("550 try 550 times", 550, "", "try 550 times"),
+        ("0 connection refused", 0, "", "connection refused"),
+    ],
+)  # fmt: skip
+def test_a_reply_is_read_from_a_log_as_from_the_wire(text, code, status, words):
+    reply = reply_from(Command.RCPT, text)
+    assert (reply.code, reply.status, reply.text) == (code, status, words)
+
+
+@pytest.mark.parametrize("text", ["", "no", "5501 x", "550x", "650 x", "5.1.1 no"])
+def test_what_begins_with_no_code_is_no_reply(text):
+    with pytest.raises(ValueError, match="three digits"):
+        reply_from(Command.RCPT, text)
 
 
 class _Transport(asyncio.Transport):

@@ -24,7 +24,7 @@ from sealwax.model.event import Kind
 from sealwax.model.reply import Command, Reply
 from sealwax.smtp.engine import SmtpEngine
 from sealwax.smtp.route import Route, Routes
-from tests.support.deliveries import LATER, OK, REFUSED, START_MS, queued, result, send
+from tests.support.deliveries import LATER, OK, REFUSED, START_MS, meaning, queued, result, send
 from tests.support.lifecycle import Running
 from tests.support.smtp_engine import QUICK
 from tests.support.waiting import wait_until
@@ -127,7 +127,7 @@ def test_a_session_that_did_not_deliver_waits_for_the_verdict_to_be_durable(
     assert bench.bridge.busy
     assert not held.done()
     assert bench.end(topic) == 0
-    bench.sink().write_batch([("site", Verdict(kind, fact, START_MS + 65_000))])
+    bench.sink().write_batch([("site", Verdict(kind, fact, meaning(fact), START_MS + 65_000))])
     assert held.result(timeout=10) is None
     assert bench.end(topic) == 1
     wait_until(lambda: bench.settling.acks, 5, "the acknowledgement")
@@ -152,7 +152,7 @@ def test_outcomes_of_several_topics_are_one_append_each(bench):
         ((_, fact),) = bench.bridge.take_facts(1)
         assert isinstance(fact, Attempted)
         kind = Kind.DEFERRED if offset % 2 else Kind.BOUNCED
-        attempts.append(("site", Verdict(kind, fact, START_MS + 65_000)))
+        attempts.append(("site", Verdict(kind, fact, meaning(fact), START_MS + 65_000)))
     bench.sink().write_batch(attempts)
     wait_until(lambda: len(bench.settling.acks) == 6, 5, "acknowledgements")
     assert (bench.end(topics.EVENTS), bench.end("email.retry.transactional.1m")) == (3, 3)
@@ -198,7 +198,9 @@ def test_without_a_dataflow_no_session_waits_for_a_lane_and_deliveries_are_store
     wait_until(lambda: not bench.bridge.busy, 5, "the append")
     ((_, fact),) = bench.bridge.take_facts(1)
     assert isinstance(fact, Attempted)
-    bench.sink().write_batch([("site", Verdict(Kind.BOUNCED, fact))])  # a lane that comes late
+    bench.sink().write_batch(
+        [("site", Verdict(Kind.BOUNCED, fact, meaning(fact)))]
+    )  # a lane that comes late
     wait_until(lambda: not bench.bridge.busy, 5, "the append")
     bench.settling.settle_acknowledged()
     assert [row["kind"] for row in bench.rows()] == ["delivered", "bounced"]

@@ -9,10 +9,10 @@ from connectors.log.port import Entry, Record
 from connectors.log.settle import parse_source_header
 from connectors.records import decode_deliveries, iso, row_of
 from connectors.smtp import outcomes
-from connectors.smtp.items import Postpone, Queued, Verdict
+from connectors.smtp.items import Attempted, Postpone, Queued, Verdict
 from sealwax.model.delivery import Delivery
 from sealwax.model.event import Cause, Kind, Wait
-from sealwax.model.reply import Reply
+from sealwax.model.reply import Command, Reply
 from sealwax.model.topics import EVENTS
 from tests.support.deliveries import (
     LATER,
@@ -21,6 +21,7 @@ from tests.support.deliveries import (
     REFUSED,
     START_MS,
     ended,
+    meaning,
     queued,
     result,
     send,
@@ -42,7 +43,8 @@ def delivery_in(entry: Entry) -> Delivery:
 
 
 def verdict(kind: Kind, reply: Reply, item: Queued, not_before_ms: int = 0) -> Verdict:
-    return Verdict(kind, ended(send(item, attempt=2), reply, START_MS + 20), not_before_ms)
+    attempted = ended(send(item, attempt=2), reply, START_MS + 20)
+    return Verdict(kind, attempted, meaning(attempted), not_before_ms)
 
 
 def postponed(item: Queued, wait_ms: int = 400_000) -> tuple[str, Entry]:
@@ -98,7 +100,7 @@ def test_the_waits_and_the_dialogue_of_an_attempt_add_up_to_the_time_since_the_r
 
 @pytest.mark.parametrize(
     ("kind", "reply", "klass", "alert"),
-    [(Kind.BOUNCED, REFUSED, None, None), (Kind.EXPIRED, LATER, "expired", True)],
+    [(Kind.BOUNCED, REFUSED, "bad_address", None), (Kind.EXPIRED, LATER, "expired", True)],
 )
 def test_a_message_that_is_over_is_a_row_and_an_expired_one_alerts(kind, reply, klass, alert):
     topic, entry = outcomes.ended(verdict(kind, reply, queued()))
@@ -106,6 +108,33 @@ def test_a_message_that_is_over_is_a_row_and_an_expired_one_alerts(kind, reply, 
     assert topic == EVENTS
     assert (row["kind"], row["code"], row["reply"]) == (kind, reply.code, reply.text)
     assert (row.get("class"), row.get("alert")) == (klass, alert)
+
+
+def test_an_outcome_says_by_which_rule_it_was_decided_and_what_the_rule_says_of_others():
+    topic, entry = outcomes.ended(verdict(Kind.BOUNCED, REFUSED, queued()))
+    row = row_in(topic, entry)
+    assert (row["rule"], row["rule_version"], row["class"]) == (
+        "general.bad_address", 1, "bad_address"
+    )  # fmt: skip
+    assert (row["recipient_fate"], row.get("path_fate"), row["provider"]) == ("suppress", None, "")
+    no_ptr = Reply(Command.BANNER, 554, "", "Bad DNS PTR resource record.")
+    item = queued()
+    attempted = Attempted(send(item), result(no_ptr, START_MS + 20, mx_host="mx00.emig.gmx.net"), 1)
+    waiting = Verdict(Kind.DEFERRED, attempted, meaning(attempted), START_MS + 60_000)
+    ((topic, entry),) = outcomes.waiting([waiting])
+    row = row_in(topic, entry)
+    assert (row["rule"], row["provider"], row["class"]) == ("gmx.ptr", "gmx", "authentication")
+    assert row["path_fate"] == "take_out ip at provider until resumed"
+    assert "recipient_fate" not in row
+    assert row["alert"] is True
+    assert row["detail"].startswith(f"next attempt at {iso(START_MS + 60_000)}; Give the source")
+
+
+def test_a_delivered_message_has_a_provider_and_no_rule():
+    there = result(OK, START_MS + 20, mx_host="alt1.gmail-smtp-in.l.google.com")
+    row = row_in(*outcomes.delivered(send(queued()), there))
+    assert row["provider"] == "google"
+    assert not {"rule", "rule_version", "class", "path_fate"} & row.keys()
 
 
 def test_a_deferred_message_goes_to_a_delay_topic_with_the_row_of_its_attempt():

@@ -200,6 +200,10 @@ def event(number: int, **columns: Any) -> bytes:
         "limits": {"connections": "20"},
         "in_doubt": number % 2 == 0,
         "code": 250,
+        "rule": "general.mailbox_full",
+        "rule_version": 1,
+        "recipient_fate": "suppress after 3 in 14d",
+        "path_fate": f"slow ip at site for {number}m",
         "elapsed_ms": number * 1_000,
     }
     return orjson.dumps({**row, **columns})
@@ -330,6 +334,9 @@ def test_the_queries_of_the_api_run_over_the_tables_of_the_kafka_engine(client, 
         "email_id": one["email_id"],
         "first": (today - timedelta(days=3)).isoformat(),
         "after": (today + timedelta(days=1)).isoformat(),
+        "since": f"{today - timedelta(days=3)} 00:00:00.000",
+        "unknown": "",  # whichever rule
+        "most": 100,
     }
     for name, text in TEXTS.items():
         answers = [

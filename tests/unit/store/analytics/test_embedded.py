@@ -21,7 +21,7 @@ from sealwax.model.timeline import timeline
 from sealwax.store.analytics.embedded import EmbeddedClickHouse
 from sealwax.store.analytics.migrations import migrate
 from sealwax.store.analytics.port import AnalyticsAwayError, QueryError
-from sealwax.store.analytics.queries import TEXTS
+from sealwax.store.analytics.queries import FOR_OPERATORS, TEXTS
 from sealwax.store.analytics.socket import AnalyticsServer, SocketAnalytics
 
 # Yesterday at noon: rows older than 90 days are dropped, so a fixed date would not do.
@@ -74,7 +74,15 @@ def test_the_schema_may_be_applied_again_from_any_point(client):
     migrate(client)
     migrate(client)
     after = client.query(versions).result_rows
-    assert after == before == [(1, "0001_events.sql"), (2, "0002_failed.sql")]
+    assert (
+        after
+        == before
+        == [
+            (1, "0001_events.sql"),
+            (2, "0002_failed.sql"),
+            (3, "0003_reply_fates.sql"),
+        ]
+    )
 
 
 def test_inserts_are_written_within_the_directory_and_not_kept(clickhouse, client):
@@ -137,7 +145,7 @@ def test_another_tenant_sees_nothing_of_an_email(client, analytics):
     assert sum(analytics.daily_stats("other", DAY, DAY)[0][k] for k in ("delivered",)) == 0
 
 
-@pytest.mark.parametrize("name", sorted(TEXTS))
+@pytest.mark.parametrize("name", sorted(TEXTS.keys() - FOR_OPERATORS.keys()))
 def test_every_query_is_about_one_tenant(name):
     assert "WHERE tenant = {tenant:String}" in TEXTS[name]
 
@@ -180,3 +188,32 @@ def test_stats_count_recipients_by_day_and_accepted_is_what_came_of_the_requests
     assert (day["rendered"], day["accepted"], day["delivered"], day["bounced"]) == (3, 5, 1, 1)
     assert (after["accepted"], after["delivered"], after["deferred"]) == (0, 1, 1)
     assert [one["in_doubt"] for one in (before, day, after)] == [0, 0, 2]
+
+
+def test_replies_that_no_rule_knew_are_found_for_all_tenants_and_the_others_are_not(
+    client, analytics
+):
+    said = {"provider": "gmx", "command": "RCPT", "code": 550, "reply": "what?", "kind": "bounced"}
+    unknown = {**said, "rule": "unknown.5xx", "rule_version": 1}
+    store(
+        client,
+        {"at": at("10:00:00.000"), **unknown},
+        {"at": at("12:00:00.000"), **unknown, "tenant": "other"},
+        {"at": at("13:00:00.000"), **unknown, "reply": "why?", "path_fate": ""},
+        {"at": at("12:00:00.000"), **said, "rule": "gmx.policy", "recipient_fate": "suppress"},
+        {"at": at("12:00:00.000"), **said},
+        {"at": at("09:59:59.000"), **unknown},
+    )
+    since = datetime.fromisoformat(at("10:00:00.000"))
+    why, what = analytics.unknown_replies(since)
+    assert (why["reply"], why["n"]) == ("why?", 1)
+    assert what == {
+        "provider": "gmx",
+        "command": "RCPT",
+        "code": 550,
+        "status": "",
+        "reply": "what?",
+        "n": 2,
+        "first_at": at("10:00:00.000"),
+        "last_at": at("12:00:00.000"),
+    }
