@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import pytest
 from confluent_kafka import KafkaException
@@ -15,7 +15,17 @@ from confluent_kafka.admin import PartitionMetadata
 
 from tests.support.dispatchers import Dispatcher, dispatchers
 from tests.support.kafka import Cluster, namespace, running_kafka
-from tests.support.load import CALM, DOMAINS, FAST, SEED, Load, ended_well, interrupt, under_load
+from tests.support.load import (
+    CALM,
+    DOMAINS,
+    FAST,
+    SEED,
+    Load,
+    ended_well,
+    interrupt,
+    quiet,
+    under_load,
+)
 from tests.support.log_view import use_kafka
 from tests.support.platform import Platform
 from tests.support.postgres import Postgres, database, postgres_server
@@ -27,9 +37,20 @@ pytestmark = [pytest.mark.e2e, pytest.mark.proof, pytest.mark.timeout(1_200)]
 
 PARTITIONS = 4
 SESSIONS = DOMAINS * FAST.sessions  # that are open at once
-PROCESSES = ("dispatch", "render", "api")
-# Those that are killed have a cluster of their own.
+# Those that are killed have a cluster of their own, of so many.
 BROKERS = {"the broker": 1, "one broker of three": 3}
+# A session that is open when its dispatcher or its log is gone may be open to each of them.
+MAY_DOUBLE = ("dispatch", *BROKERS)
+ALL = ("valkey", "postgresql", "render", "api", *MAY_DOUBLE)
+# Those last that may double.
+IN_TURN = tuple(name for name in ALL if name != "one broker of three")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """In full each part has services of its own; else all that can come in turn on one."""
+    alone = [(name,) for name in ALL]
+    soak = metafunc.config.getoption("--soak")
+    metafunc.parametrize("names", alone if soak else [IN_TURN, alone[-1]], ids="-".join)
 
 
 class Server(Protocol):
@@ -117,44 +138,29 @@ def rate(count: Callable[[], int], first: int, seconds: float) -> float:
     return (count() - before) / (time.monotonic() - since)
 
 
-@pytest.mark.parametrize("name", ["valkey", "postgresql", *PROCESSES, *BROKERS])
 def test_a_kill_loses_nothing_with_two_dispatchers_on_services(
-    tmp_path, name, soak, kafka, unhurried
+    tmp_path, names, soak, kafka, unhurried
 ):
-    if not soak and name == "render":
-        pytest.skip("as on the embedded log, where `make test` kills it; `make soak` does here")
     rounds = 5 if soak else 1
-    chance = random.Random(f"{SEED} {name}")
-    count = BROKERS.get(name)
-    # A session that is open when its dispatcher or its log is gone may be open to each of them.
+    brokers = max(BROKERS.get(name, 0) for name in names)
     pace = FAST if soak else CALM
-    at_risk = rounds * DOMAINS * pace.sessions if name in ("dispatch", *BROKERS) else 0
-    patience = {} if at_risk else unhurried
+    at_risk = rounds * DOMAINS * pace.sessions * sum(name in MAY_DOUBLE for name in names)
+    patience = {} if names[0] in MAY_DOUBLE else unhurried
     with (
-        running_kafka(count) if count else nullcontext(kafka) as cluster,
+        running_kafka(brokers) if brokers else nullcontext(kafka) as cluster,
         services(tmp_path, cluster.bootstrap) as (settings, valkey, postgres),
         under_load(tmp_path, {**settings, **patience}, pace) as (platform, sink, load),
         dispatchers(tmp_path, platform.environment, 1) as (further,),
     ):
-
-        def one_round() -> None:
-            if name == "valkey":
-                away_for_a_moment(valkey, chance, 3)
-            elif name == "postgresql":
-                # Longer than what was looked up is remembered.
-                away_for_a_moment(postgres, chance, 8)
-            elif name == "the broker":
-                away_for_a_moment(cluster.brokers[0], chance, 5)
-                cluster.brokers[0].wait_until_up()
-            elif name == "one broker of three":
-                away_until_others_lead(cluster, sink, load, chance)
-            elif name == "dispatch":
-                kill_one_of_two(platform, further, chance)
-            else:
-                interrupt(platform, name, signal.SIGKILL, chance)
-
-        killed(rounds, one_round, sink, load, 20 if soak else 3)
-        doubled = ended_well(f"services, kill -9 {name}", rounds, platform, sink, load)
+        parts = Parts(platform, further, cluster, valkey, postgres, sink, load)
+        for name in names:
+            killed(name, rounds, parts, 20 if soak else 3)
+            if name not in MAY_DOUBLE and name != names[-1]:
+                load.wait_for_all()
+                wait_until(lambda: quiet(platform), 240, "all outcomes", 0.5)
+                assert load.doubled() == 0, name
+        what = f"services, kill -9 {', '.join(names)}"
+        doubled = ended_well(what, rounds * len(names), platform, sink, load)
         # No recipient has two mails of the load, whatever their ids: calls were repeated by key.
         rcpts = Counter(rcpt for entry in sink.index() for rcpt in entry["rcpts"])
     twice = sum(n - 1 for n in rcpts.values())
@@ -162,17 +168,46 @@ def test_a_kill_loses_nothing_with_two_dispatchers_on_services(
     assert max(doubled, twice) <= at_risk
 
 
-def killed(
-    rounds: int, one_round: Callable[[], None], sink: Sink, load: Load, seconds: float
-) -> None:
+class Parts(NamedTuple):
+    """What runs, to be killed."""
+
+    platform: Platform
+    further: Dispatcher
+    cluster: Cluster
+    valkey: Valkey
+    postgres: Postgres
+    sink: Sink
+    load: Load
+
+    def kill(self, name: str, chance: random.Random) -> None:
+        """kill -9 of one of them, until it, or another one, is there again."""
+        match name:
+            case "valkey":
+                away_for_a_moment(self.valkey, chance, 3)
+            case "postgresql":
+                # Longer than what was looked up is remembered.
+                away_for_a_moment(self.postgres, chance, 8)
+            case "the broker":
+                away_for_a_moment(self.cluster.brokers[0], chance, 5)
+                self.cluster.brokers[0].wait_until_up()
+            case "one broker of three":
+                away_until_others_lead(self.cluster, self.sink, self.load, chance)
+            case "dispatch":
+                kill_one_of_two(self.platform, self.further, chance)
+            case _:
+                interrupt(self.platform, name, signal.SIGKILL, chance)
+
+
+def killed(name: str, rounds: int, parts: Parts, seconds: float) -> None:
     """Runs the rounds under load, and prints how fast mail came before them and in all."""
-    began_at = time.monotonic()
+    sink, load, chance = parts.sink, parts.load, random.Random(f"{SEED} {name}")
+    began_at, before = time.monotonic(), len(load.accepted)
     with load.running():
-        undisturbed = rate(sink.count, 2 * load.pace.ahead, seconds)
+        undisturbed = rate(sink.count, sink.count() + 2 * load.pace.ahead, seconds)
         for _ in range(rounds):
-            one_round()
+            parts.kill(name, chance)
             # The next kill meets a platform that works, and so does the end.
             wait_for_more(lambda: len(load.accepted))
         time.sleep(2)
-    per_s = len(load.accepted) / (time.monotonic() - began_at)
-    print(f"\n{undisturbed:.0f} mails/s with nothing down, {per_s:.0f} mails/s in all")
+    per_s = (len(load.accepted) - before) / (time.monotonic() - began_at)
+    print(f"\n{name}: {undisturbed:.0f} mails/s with nothing down, {per_s:.0f} mails/s in all")

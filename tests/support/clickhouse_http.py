@@ -255,6 +255,10 @@ class StandIn:
         rows: list[list[object]] = answer.json()["data"]
         return rows
 
+    def close(self) -> None:
+        """Lets go of the client."""
+        self._client.close()
+
     def _answers(self) -> bool:
         assert self._process
         assert self._process.poll() is None, "it ended"
@@ -273,6 +277,7 @@ def running_clickhouse(directory: Path) -> Iterator[StandIn]:
         yield stand_in
     finally:
         stand_in.kill()
+        stand_in.close()
 
 
 def main(directory: str, port: str) -> None:

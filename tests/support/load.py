@@ -116,6 +116,10 @@ class Load:
             self._ended.set()
             thread.join()
 
+    def doubled(self) -> int:
+        """How many mails came again."""
+        return sum(n - 1 for n in self._sink.received().values())
+
     def wait_for_all(self) -> None:
         """Waits until all that was accepted has come."""
 
@@ -176,7 +180,7 @@ def ended_well(name: str, rounds: int, platform: Platform, sink: Sink, load: Loa
     platform.stop()
     counts = received(sink)
     lost = set(load.accepted) - set(counts)
-    doubled = sum(n - 1 for n in counts.values())
+    doubled = load.doubled()
     rows = stored(platform.data_dir)
     with opened(platform.data_dir) as log:
         dead = [dict(record.headers).get("reason") for record in records(log, topics.DEAD)]
