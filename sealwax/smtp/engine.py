@@ -99,8 +99,8 @@ class SmtpEngine:
         self._on_hanging = on_hanging
         self._may_send = may_send
         self._random = random or Random()  # noqa: S311 - spreads load, keeps no secret
-        self._resolver = resolver or Resolver(settings, self._random)
-        self._own_resolver = resolver is None
+        self._resolver = resolver
+        self._own_resolver: Resolver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._around: Surroundings | None = None
         self._closing: asyncio.Event | None = None
@@ -162,8 +162,8 @@ class SmtpEngine:
             return
         self._call(self._stop)
         self._thread.join(_ANSWER_TIMEOUT_S)
-        if self._own_resolver:
-            self._resolver.close()
+        if self._own_resolver is not None:
+            self._own_resolver.close()
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
         if self._loop is None:
@@ -185,7 +185,10 @@ class SmtpEngine:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._closing = asyncio.Event()
-        self._around = Surroundings(self._settings, self._random, self._resolver)
+        resolver = self._resolver
+        if resolver is None:
+            resolver = self._own_resolver = Resolver(self._settings, self._random)
+        self._around = Surroundings(self._settings, self._random, resolver)
         self._doorbell = Doorbell(self._loop)
         self._started.set()
         watching = asyncio.ensure_future(self._watch())
