@@ -16,7 +16,7 @@ from tests.support.dispatchers import Analyst
 from tests.support.kafka import namespace
 from tests.support.load import SEED, quiet, received, under_load
 from tests.support.log_view import use_kafka
-from tests.support.platform import running_platform
+from tests.support.platform import Platform, running_platform
 from tests.support.sink import running_sink
 from tests.support.stored import stored
 from tests.support.waiting import wait_until
@@ -72,6 +72,7 @@ def test_a_server_that_is_killed_and_hangs_under_load_has_each_row_once(
                     time.sleep(chance.uniform(0, 2))
                     server.start()
                     time.sleep(chance.uniform(1, 2))
+                    wait_until(lambda: platform.runs("analytics"), 60, "analytics to be there")
                     # It keeps what it was sent, and goes on with it when the client has given up.
                     server.send(signal.SIGSTOP)
                     time.sleep(chance.uniform(0, 4))
@@ -112,6 +113,7 @@ def test_an_analytics_process_that_stood_still_stores_nothing_that_another_one_h
             other = Analyst(tmp_path / "other", platform.environment)
             try:
                 for _ in range(rounds):
+                    wait_until(lambda: owns_all(platform), 120, "it to own the partitions")
                     with load.running():
                         other.start()
                         time.sleep(chance.uniform(2, 4))
@@ -139,3 +141,10 @@ def test_an_analytics_process_that_stood_still_stores_nothing_that_another_one_h
         assert put_out == rounds
         assert rows.missing == rows.extra == []
         assert rows.rows == rows.rolled_up
+
+
+def owns_all(platform: Platform) -> bool:
+    """Whether the platform's own analytics has the partitions now, as it says."""
+    said = platform.output.read_text()
+    others = ("ownership is lost", "waiting for partitions", "starts anew")
+    return said.rfind("owns partitions") > max(map(said.rfind, others))

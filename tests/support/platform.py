@@ -87,6 +87,14 @@ class Platform:
         """The pid of one of the four processes."""
         return int((self.data_dir / "run" / f"{process}.pid").read_text())
 
+    def runs(self, process: str) -> bool:
+        """Whether one of the four processes is there: after many deaths the next one waits."""
+        try:
+            os.kill(self.pid(process), 0)
+        except ProcessLookupError:
+            return False
+        return True
+
     def signal(self, process: str, number: signal.Signals) -> None:
         """Sends a signal to one of the four processes."""
         os.kill(self.pid(process), number)

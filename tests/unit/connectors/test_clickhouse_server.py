@@ -261,7 +261,7 @@ def test_the_schema_of_a_server_is_made_once_and_its_database_where_it_is_missin
         versions = (
             server.client().query("SELECT version FROM schema_version ORDER BY 1").result_rows
         )
-        assert versions == [(1,), (2,)]
+        assert versions == [(1,), (2,), (3,)]
 
 
 @contextmanager
