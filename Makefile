@@ -88,7 +88,7 @@ check: build ## Style, types, lints, layers, generated documents
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets $(CARGO_PROFILE) -- -D warnings
 
-soak: build postfix $(KAFKA) $(NODE_PRODUCER) ## The proofs of nothing lost in full, half an hour; each prints its counts
+soak: build postfix $(KAFKA) $(NODE_PRODUCER) ## The proofs of nothing lost in full, an hour or two; each prints its counts
 	$(BIN)/pytest --soak -m proof -rP $(ARGS)
 
 audit: build $(TOOLS)/bin/cargo-deny ## Licences, sources and bans of what we depend on
