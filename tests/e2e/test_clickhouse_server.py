@@ -112,7 +112,10 @@ def test_an_analytics_process_that_stood_still_stores_nothing_that_another_one_h
         with under_load(tmp_path, more) as (platform, sink, load):
             other = Analyst(tmp_path / "other", platform.environment)
             try:
-                for _ in range(rounds):
+                # Sometimes the partitions go to the other one as it comes, before anybody is stopped.
+                for _ in range(4 * rounds):
+                    if put_out(platform) >= rounds:
+                        break
                     wait_until(lambda: owns_all(platform), 120, "it to own the partitions")
                     with load.running():
                         other.start()
@@ -131,14 +134,14 @@ def test_an_analytics_process_that_stood_still_stores_nothing_that_another_one_h
                     assert other.stop() == 0
             finally:
                 other.kill()
-            put_out = platform.output.read_text().count("ownership is lost")
+            lost = put_out(platform)
             platform.stop()
         rows = stored(platform.data_dir, server.url)
         print(
-            f"\n{rounds} stops of analytics that another one took over from, seed {SEED}: "
+            f"\n{lost} stops of analytics that another one took over from, seed {SEED}: "
             f"{len(load.accepted)} mails, {rows.total} rows"
         )
-        assert put_out == rounds
+        assert lost >= rounds
         assert rows.missing == rows.extra == []
         assert rows.rows == rows.rolled_up
 
@@ -148,3 +151,8 @@ def owns_all(platform: Platform) -> bool:
     said = platform.output.read_text()
     others = ("ownership is lost", "waiting for partitions", "starts anew")
     return said.rfind("owns partitions") > max(map(said.rfind, others))
+
+
+def put_out(platform: Platform) -> int:
+    """How often the platform's own analytics found out that another one had taken over."""
+    return platform.output.read_text().count("ownership is lost")
