@@ -22,9 +22,6 @@ from sealwax.smtp.engine import SmtpEngine
 _MOST_FACTS = 500
 _IDLE_WAKE_MS = 10
 _BUSY_WAKE_MS = 2
-# Each wake costs the same, whatever it finds: with many sessions it finds a few replies.
-_MANY = 16
-_MANY_WAKE_MS = 5
 # Facts stop in a drain when nothing has been in flight this long; acknowledgements stop after them.
 _QUIET_S = 0.3
 
@@ -49,10 +46,7 @@ class _RepliesPartition(StatelessSourcePartition[tuple[str, Fact]]):
 
     @override
     def next_awake(self) -> datetime:
-        busy = self._bridge.busy
-        if busy > _MANY:
-            return clock.wake_in(_MANY_WAKE_MS)
-        return clock.wake_in(_BUSY_WAKE_MS if self._busy or busy else _IDLE_WAKE_MS)
+        return clock.wake_in(_BUSY_WAKE_MS if self._busy or self._bridge.busy else _IDLE_WAKE_MS)
 
 
 class RepliesSource(DynamicSource[tuple[str, Fact]]):

@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
+import structlog
+
 from connectors.smtp.items import Queued
 from sealwax import clock
 from sealwax.model.reply import Reply
@@ -11,6 +13,8 @@ from sealwax.policy.site import site_of
 from sealwax.smtp.mx import Target
 from sealwax.smtp.resolver import Resolver
 from sealwax.smtp.route import Routes
+
+logger = structlog.get_logger(__name__)
 
 
 class Sites:
@@ -55,9 +59,15 @@ class Sites:
     def _answered(self, domain: str, answer: "Future[Target | Reply]") -> None:
         with self._lock:
             waiting = self._waiting.pop(domain)
-        if not answer.cancelled():  # else the process ends
+        if answer.cancelled():  # the process ends
+            return
+        site = domain
+        if error := answer.exception():
+            # A defect of ours must not keep the messages: their attempts say it, and come again.
+            logger.error("a look-up failed", domain=domain, exc_info=error)
+        else:
             site = _named(domain, answer.result())
-            self._found([queued._replace(site=site) for queued in waiting])
+        self._found([queued._replace(site=site) for queued in waiting])
 
 
 def _named(domain: str, target: Target | Reply) -> str:

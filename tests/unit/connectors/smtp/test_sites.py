@@ -11,6 +11,7 @@ import pytest
 from connectors.smtp.items import Queued
 from connectors.smtp.sites import Sites
 from sealwax.model.delivery import Position
+from sealwax.smtp.mx import MxResolver
 from sealwax.smtp.resolver import Resolver
 from sealwax.smtp.route import Routes
 from tests.support.deliveries import delivery
@@ -111,3 +112,14 @@ def test_messages_that_wait_when_the_resolver_ends_are_left_to_the_next_process(
         found.put("a.test")
     assert found.late == []
     assert threading.active_count() == before
+
+
+def test_a_look_up_that_fails_by_a_defect_keeps_no_message(monkeypatch):
+    async def broken(*_: object) -> None:
+        raise ValueError("a defect")
+
+    with resolving({("a.test", "MX"): SHARED}) as (resolver, _):
+        monkeypatch.setattr(MxResolver, "target", broken)
+        found = Found(resolver)
+        found.put("a.test")
+        assert [one.site for one in found.wait_for(1)] == ["a.test"]
