@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import lru_cache
 
 import structlog
 
@@ -13,6 +14,9 @@ from sealwax.policy.site import site_of
 from sealwax.smtp.mx import Target
 from sealwax.smtp.resolver import Resolver
 from sealwax.smtp.route import Routes
+
+# Each message asks, and most domains of a provider have the same hosts.
+_site_of = lru_cache(10_000)(site_of)
 
 logger = structlog.get_logger(__name__)
 
@@ -74,4 +78,4 @@ def _named(domain: str, target: Target | Reply) -> str:
     """A domain without hosts is a site by itself: its attempts say why there are none."""
     if isinstance(target, Reply):
         return domain
-    return site_of([host.name for host in target.hosts])
+    return _site_of(tuple(host.name for host in target.hosts))
