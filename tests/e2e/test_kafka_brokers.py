@@ -70,10 +70,18 @@ def test_a_network_that_drops_and_stalls_loses_nothing(tmp_path, soak):
 
 def test_what_a_former_owner_still_appends_is_ignored_by_every_reader(tmp_path):
     with behind_a_proxy(tmp_path) as (proxy, platform, sink, load, far):
+
+        def stalled_in_the_midst() -> bool:
+            """Its outcomes are on their way, and its heartbeats too."""
+            far.wait_until_it_sends(sink)
+            proxy.stall()
+            sends = far.sends_within(sink, 2)
+            if not sends:  # what it had in hand was sent before
+                proxy.go_on()
+            return sends
+
         with load.running():
-            far.wait_until_it_sends(sink)
-            proxy.stall()  # its outcomes are on their way, and its heartbeats too
-            far.wait_until_it_sends(sink)
+            wait_until(stalled_in_the_midst, 120, "it to send what nobody hears of")
         load.wait_for_all()
         wait_until(lambda: unsettled(platform.data_dir) == 0, 240, "the others to settle it", 0.5)
         far.send(signal.SIGSTOP)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.support.kafka import free_ports
@@ -61,6 +61,14 @@ class Dispatcher:
         """Waits for a mail of its from now on."""
         since = time.time()
         wait_until(lambda: sink.senders(since)[self.name], 120, f"{self.name} to send", 0.1)
+
+    def sends_within(self, sink: Sink, seconds: float) -> bool:
+        """Whether a mail of its comes from now on."""
+        since = time.time()
+        with suppress(AssertionError):
+            wait_until(lambda: sink.senders(since)[self.name], seconds, "")
+            return True
+        return False
 
     def said(self, text: str) -> int:
         """How often it said so."""

@@ -22,6 +22,8 @@ _WRONG = {
     KafkaError.SASL_AUTHENTICATION_FAILED: "user and password in SEALWAX_KAFKA_CONFIG",
     KafkaError.UNSUPPORTED_SASL_MECHANISM: "sasl.mechanism in SEALWAX_KAFKA_CONFIG",
 }
+# How OpenSSL says it. The client gives what fails at once the code of any broken connection.
+_OF_TLS = "SSL routines"
 # Which connection of the client's it was, and for how long it was in which state.
 _OF_THE_CLIENT = re.compile(r"/(bootstrap|\d+)(?=: )|\s*\(after \d+ms in state [A-Z_0-9]+[^)]*\)")
 
@@ -77,15 +79,21 @@ def reach(settings: KafkaSettings, patience: timedelta) -> Unreachable | None:
             admin.list_topics(timeout=_TRY_S)
         except KafkaException as error:
             admin.poll(0)
-            wrong = [one for one in errors if one.code() in _WRONG]
-            others = [one for one in errors if one.code() not in (*_WRONG, _ALL_AWAY)]
+            wrong = [one for one in errors if mend_of(one)]
+            others = [one for one in errors if not mend_of(one) and one.code() != _ALL_AWAY]
             # Of several brokers one may have a name that is gone, and another may just start.
             if wrong and not others:
-                return Unreachable(_said(wrong[-1]), _WRONG[wrong[-1].code()])
+                return Unreachable(_said(wrong[-1]), mend_of(wrong[-1]))
             if clock.monotonic() >= deadline:
                 return Unreachable(_said((others or wrong or [error.args[0]])[-1]))
         else:
             return None
+
+
+def mend_of(error: KafkaError) -> str:
+    """What to look at; empty where waiting may mend it."""
+    code = KafkaError._SSL if _OF_TLS in error.str() else error.code()  # noqa: SLF001
+    return _WRONG.get(code, "")
 
 
 def _said(error: KafkaError) -> str:

@@ -101,10 +101,16 @@ class Topics:
 
     def _make_durable(self, made: Sequence[str]) -> None:
         """Sets what depends on the number of copies, where it is the cluster that chose it."""
-        if self._settings.replication is None:
-            for name, found in self.describe(made).items():
+        if self._settings.replication is not None:
+            return
+        deadline, left = clock.monotonic() + self._settings.timeout_s, set(made)
+        while left and clock.monotonic() < deadline:  # a broker may not have heard of all
+            for name, found in self.describe(sorted(left)).items():
+                left.discard(name)
                 if config := durability(found.replication):
                     self.configure(name, config)
+            if left:
+                self._pause.wait(_LOOK_EVERY_S)
 
     def find(self, name: str) -> Topic:
         """A topic, as it was when it was first asked for. Raises KeyError for an unknown one."""

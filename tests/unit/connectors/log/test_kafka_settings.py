@@ -1,8 +1,10 @@
 """How a cluster is reached: what may be set, and what may not."""
 
 import pytest
+from confluent_kafka import KafkaError
 
 from connectors.log import KafkaSettings, open_log
+from connectors.log.kafka.reaching import mend_of
 from sealwax.config.properties import read_properties
 from sealwax.errors import ConfigurationError
 
@@ -57,3 +59,10 @@ def test_a_line_that_is_no_property_is_named_and_not_shown(tmp_path):
     assert "geheim" not in str(raised.value)
     with pytest.raises(ConfigurationError, match="cannot read"):
         read_properties(tmp_path / "nobody")
+
+
+def test_tls_that_fails_at_once_is_told_from_a_broker_that_is_away():
+    said = "sasl_ssl://k:9093/bootstrap: error:0A000086:SSL routines::certificate verify failed"
+    assert "TLS" in mend_of(KafkaError(KafkaError._TRANSPORT, said))
+    assert "TLS" in mend_of(KafkaError(KafkaError._SSL, "SSL handshake failed"))
+    assert not mend_of(KafkaError(KafkaError._TRANSPORT, "Connection refused"))
