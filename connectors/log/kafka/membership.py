@@ -94,6 +94,7 @@ class Membership(Ownership):
         self._asked_at: dict[int, float] = {}
         self._closing = threading.Event()
         self._released = threading.Event()
+        self._left = False
         self._properties = {
             **settings.common(),
             "group.id": f"{settings.namespace}{member.flow}{MEMBERS}",
@@ -190,6 +191,7 @@ class Membership(Ownership):
                 pause.wait(_POLL_S)
         self._closing.set()
         self._thread.join()
+        self._left = True
         self._consumer.close()
 
     def _is_settled(self) -> bool:
@@ -283,6 +285,9 @@ class Membership(Ownership):
         takes it for what it was, and they are nobody's for good (seen with Kafka 4.3.1). So it has
         another name until then, and the group misses the old one after a session's time.
         """
+        if self._left:  # nothing is given on: the group waits for this name
+            consumer.incremental_unassign(places)
+            return
         if self._take_name_back is None:
             self._take_name_back = self._member.rename()
         with self._lock:

@@ -17,6 +17,7 @@ from connectors.log.kafka.member import MemberSettings
 from connectors.log.kafka.membership import Membership
 from connectors.log.kafka.setup import set_up
 from sealwax.model.topics import OWNERSHIP
+from sealwax.store.processes import ProcessFiles
 from tests.support.kafka import Cluster, namespace
 from tests.support.waiting import wait_until
 
@@ -66,6 +67,16 @@ def test_an_incarnation_that_was_said_when_ownership_was_not_sure_is_none(log, m
 
         monkeypatch.setattr(log, "append_wait", append_slowly)
         assert incarnations(one) == [2, 2]
+
+
+def test_a_member_that_closes_keeps_its_name_so_that_its_next_life_is_not_waited_for(log, tmp_path):
+    files = ProcessFiles(tmp_path)
+    name = files.instance("dispatch")
+    member = MemberSettings("dispatch", name, rename=lambda: files.rename("dispatch"))
+    said = {"on_changed": lambda: None, "on_lost": lambda: None}
+    with closing(Membership(log, log.settings, member, **said)) as membership:
+        assert membership.acquire(range(2)) == [0, 1]
+    assert files.instance("dispatch") == name
 
 
 # A process that dies when it is asked for partitions, and lives where it is told to.
