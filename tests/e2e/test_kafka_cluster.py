@@ -91,7 +91,7 @@ def test_one_lane_sends_for_both_processes_and_for_nobody_that_stands_still(tmp_
                 assert sink.begun_by[sender] == begun[sender]
             sleeper.send(signal.SIGCONT)
             assert standby.stop() == 0
-            wait_until(lambda: revive(processes) and len(sink.taken) == len(sent), 120, "all mail")
+            wait_until(lambda: revive(processes) and len(sink.taken) == len(sent), 240, "all mail")
             wait_until(lambda: unsettled(data_dir) == 0, 60, "all outcomes")
             for process in processes:
                 process.send(signal.SIGTERM)
@@ -113,12 +113,12 @@ def standing_by(folder, settings) -> Iterator[Dispatcher]:
 
 @contextmanager
 def mail(log: Log) -> Iterator[list[str]]:
-    """Messages to one site, forty a second, in both partitions; the recipients so far."""
+    """Messages to one site, twenty a second, in both partitions; the recipients so far."""
     rcpts: list[str] = []
     ended = threading.Event()
 
     def run() -> None:
-        while not ended.wait(0.1):
+        while not ended.wait(0.2):
             now_ms = clock.now_ms()
             made = [
                 delivery(
