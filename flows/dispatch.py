@@ -25,7 +25,7 @@ from connectors.smtp.bridge import SmtpBridge, Timers
 from connectors.smtp.io import DecisionsSink, RepliesSource
 from connectors.smtp.leases import Leases
 from connectors.smtp.sites import Sites
-from flows.operators.lane import SITE, Lane, LanePorts, waiting_in
+from flows.operators.lane import Lane, LanePorts, waiting_in
 from flows.operators.read import ReadDeliveries
 from sealwax import clock, config
 from sealwax.model import topics
@@ -90,9 +90,7 @@ def flow() -> Dataflow:
     leases = Leases(settling, writer, process.peers.holder, process.peers.holders)
     bridge = SmtpBridge(writer, settings.routes, leases)
     timers = Timers()
-    shared = open_limits(
-        settings.redis, lambda name, at_ms: timers.wake(at_ms, name.removeprefix(SITE))
-    )
+    shared = open_limits(settings.redis, lambda site, at_ms: timers.wake(at_ms, site))
     process.on_close(shared.close)
     resolver = Resolver(settings.smtp, random.Random())  # noqa: S311 - spreads load
     engine = SmtpEngine(
@@ -101,10 +99,11 @@ def flow() -> Dataflow:
         on_hanging=bridge.on_hanging,
         may_send=lambda: clock.since_boot() < process.valid_until(),
         resolver=resolver,
+        on_free=bridge.on_free,
     )
     sites = Sites(settings.routes, resolver, bridge.arrive)
     lanes = LanePorts(
-        limits=lambda _site: settings.lane,
+        shape=lambda _queued: settings.shape,
         retry=settings.retry,
         clock=clock,
         clock_trusted=process.clock_trusted,

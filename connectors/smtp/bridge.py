@@ -8,7 +8,7 @@ from itertools import count
 
 from connectors.log.outcomes import OutcomeWriter
 from connectors.smtp import outcomes
-from connectors.smtp.items import Attempted, Fact, Queued, Send, Tick
+from connectors.smtp.items import Attempted, Fact, Freed, Queued, Send, Tick
 from connectors.smtp.leases import Leases
 from connectors.smtp.waiting_clock import WaitingClock
 from sealwax import clock
@@ -62,6 +62,10 @@ class SmtpBridge:
             reverse_path=delivery.reverse_path,
             rcpt=delivery.rcpt,
             message=delivery.message,
+            permits=send.permits,
+            most_messages=send.terms.most_messages,
+            most_connections=send.terms.most_connections,
+            idle_s=send.terms.idle_s,
         )
 
     def on_result(self, job: Job, result: Result) -> Future[None]:
@@ -80,8 +84,9 @@ class SmtpBridge:
 
             def durable() -> None:
                 self._leases.ended(send.queued.source)
-                held.set_result(None)
+                # In this order: the lane hears of the message before it hears of its connection.
                 self._facts.append((send.queued.site, attempted))
+                held.set_result(None)
 
             self._writer.write([(topic, [entry])], [send.queued.source], durable)
             return held
@@ -116,6 +121,10 @@ class SmtpBridge:
     def on_hanging(self, job: Job, until_ms: int) -> None:
         """Called by the engine for an attempt that takes long: a lease takes its record's place."""
         self._leases.grant(job.handle, until_ms)
+
+    def on_free(self, site: str, connections: int) -> None:
+        """Called by the engine: so many connections of the site are gone, or came to nothing."""
+        self._facts.append((site, Freed(connections)))
 
     def arrive(self, messages: list[Queued]) -> None:
         """Messages whose sites were looked up, for their lanes."""

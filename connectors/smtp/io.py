@@ -13,7 +13,7 @@ from connectors.log.port import Entry
 from connectors.log.source import Lifecycle
 from connectors.smtp import outcomes
 from connectors.smtp.bridge import SmtpBridge, Timers
-from connectors.smtp.items import Decision, Fact, Postpone, Send, Verdict
+from connectors.smtp.items import Decision, Fact, LetGo, Postpone, Send, Verdict
 from sealwax import clock
 from sealwax.model.delivery import Position
 from sealwax.model.event import Kind
@@ -79,7 +79,10 @@ class _DecisionsPartition(StatelessSinkPartition[tuple[str, Decision]]):
         sends = [decision for _, decision in items if isinstance(decision, Send)]
         if sends and not self._process.draining():
             self._engine.submit([self._bridge.job(send) for send in sends])
-        verdicts = [decision for _, decision in items if not isinstance(decision, Send)]
+        for _, decision in items:
+            if isinstance(decision, LetGo):
+                self._engine.let_go(decision.site)
+        verdicts = [one for _, one in items if isinstance(one, Verdict | Postpone)]
         if verdicts:
             self._settle(verdicts)
 

@@ -29,6 +29,20 @@ class Queued(NamedTuple):
     asked_ms: int = 0
 
 
+class Terms(NamedTuple):
+    """How a connection is used that is opened for a message; 0 where the settings say it.
+
+    Attributes:
+        most_messages: Messages on it.
+        most_connections: Connections that are tried for the message.
+        idle_s: How long it is kept without a message.
+    """
+
+    most_messages: int = 0
+    most_connections: int = 0
+    idle_s: float = 0.0
+
+
 class Send(NamedTuple):
     """A lane's decision: hand this message to a session.
 
@@ -38,6 +52,8 @@ class Send(NamedTuple):
         waits: Its waits since the last stored outcome.
         granted_ms: When the lane decided, wall clock.
         limits: The limits in force, for the outcome.
+        permits: How many connections the site may have more than before.
+        terms: For its connection.
     """
 
     queued: Queued
@@ -45,6 +61,8 @@ class Send(NamedTuple):
     waits: tuple[Wait, ...]
     granted_ms: int
     limits: tuple[tuple[str, str], ...]
+    permits: int = 1
+    terms: Terms = Terms()
 
 
 class Attempted(NamedTuple):
@@ -63,6 +81,18 @@ class Attempted(NamedTuple):
 
 class Tick(NamedTuple):
     """Time has come for something that a lane planned."""
+
+    site: str
+
+
+class Freed(NamedTuple):
+    """So many connections of a site are gone; those that came to nothing count too."""
+
+    connections: int
+
+
+class LetGo(NamedTuple):
+    """A lane's decision: end the site's connections that have no message, others wait for them."""
 
     site: str
 
@@ -99,5 +129,5 @@ class Postpone(NamedTuple):
     not_before_ms: int
 
 
-Fact = Queued | Attempted | Tick
-Decision = Send | Verdict | Postpone
+Fact = Queued | Attempted | Freed | Tick
+Decision = Send | Verdict | Postpone | LetGo

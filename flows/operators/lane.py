@@ -13,24 +13,43 @@ from typing import Protocol
 from bytewax.operators import StatefulBatchLogic
 from typing_extensions import override
 
-from connectors.smtp.items import Attempted, Decision, Fact, Postpone, Queued, Send, Tick, Verdict
+from connectors.smtp.items import (
+    Attempted,
+    Decision,
+    Fact,
+    Freed,
+    LetGo,
+    Postpone,
+    Queued,
+    Send,
+    Terms,
+    Tick,
+    Verdict,
+)
+from flows.operators.domain_limits import DomainLimits
+from flows.operators.site_limits import SiteLimits
 from flows.operators.waiting import Waiting, WaitingQueue
 from sealwax.model.event import Cause, Kind, Wait
 from sealwax.policy.classify.builtin import builtin
 from sealwax.policy.classify.classifier import Classifier
 from sealwax.policy.delay import IN_MEMORY_MS
-from sealwax.policy.lane import LaneSettings
+from sealwax.policy.lane import MAX_WAITING_MS, SHARED_IDLE_S
 from sealwax.policy.parking import next_slot, per_minute, slot_room, slot_start_ms
 from sealwax.policy.retry import Bounce, Expire, Retry, RetrySettings, Tried, fate_of
-from sealwax.store.limits import InProcessLimits, Limits, Permits, RateLimit
+from sealwax.policy.shaping.shape import Bound, Scope, Shape, What
+from sealwax.store.limits import InProcessLimits, Limits
 
 # A lane with nothing to remember is let go of after this.
 _IDLE_MS = 600_000
 _NEVER = float("inf")
-# Before a site in the name of its limits.
-SITE = "site:"
+# Connections of a lane that has no limit of them.
+_UNLIMITED = 1_000
 _RULE_OF_DNS = "dns.mx"
-_RULE = {Cause.RATE: "rate", Cause.CONNECTIONS: "connections"}
+_CAUSE = {
+    What.RATE: Cause.RATE,
+    What.CONNECTIONS: Cause.CONNECTIONS,
+    What.CONNECTION_RATE: Cause.CONNECTIONS,
+}
 
 
 class Clock(Protocol):
@@ -50,7 +69,8 @@ class LanePorts:
     """What every lane of a process is given.
 
     Attributes:
-        limits: Site -> its limits.
+        shape: The first message of a site -> the limits of the site.
+        domain_bounds: Recipient domain -> the limits of its own; mostly none.
         retry: The retry schedule.
         clock: The clocks.
         clock_trusted: Whether the wall clock is; where not, no message expires.
@@ -60,13 +80,12 @@ class LanePorts:
         wake: Asks for a Tick of a site at a monotonic time in milliseconds.
         stalled: Whether nothing moves in the whole process (own network, log away): then nobody
             is moved to a delay topic for having waited.
-        shared: Keeps the sites' limits, for all lanes that a site has in whatever process; those of
-            a site are named `site:` and its name.
+        shared: Keeps the limits, for all lanes that name them in whatever process.
         classifier: Knows what replies mean.
         lanes: Those of the process that remember something, for `waiting_in`.
     """
 
-    limits: Callable[[str], LaneSettings]
+    shape: Callable[[Queued], Shape]
     retry: RetrySettings
     clock: Clock
     clock_trusted: Callable[[], bool]
@@ -76,6 +95,7 @@ class LanePorts:
     stalled: Callable[[], bool]
     shared: Limits = field(default_factory=InProcessLimits)
     classifier: Classifier = field(default_factory=builtin)
+    domain_bounds: Callable[[str], tuple[Bound, ...]] = lambda _domain: ()
     lanes: set["Lane"] = field(default_factory=set)
 
 
@@ -85,12 +105,17 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
     def __init__(self, ports: LanePorts) -> None:
         self._ports = ports
         self._site = ""
-        self._settings = LaneSettings()
+        self._shape = Shape()
+        self._terms = Terms()
+        self._named: tuple[tuple[str, str], ...] = ()
+        self._limits: SiteLimits | None = None
+        self._domains: dict[str, DomainLimits] = {}
+        self._blocked: dict[str, float] = {}  # domain -> until when, monotonic
+        self._reasons: dict[str, tuple[Cause, str]] = {}  # domain -> why it was blocked last
         self._queue = WaitingQueue()
-        self._open_sessions = 0
-        self._permits: Permits | None = None
-        self._rate: RateLimit | None = None
-        self._blocked_by = Cause.QUEUE
+        self._working = 0  # messages in sessions
+        self._held = 0  # connections: those that work, and those that are kept for the next message
+        self._bound_by: tuple[Cause, str] = (Cause.QUEUE, "")
         self._tick_at_ms = _NEVER
         self._active_at_ms = 0.0
         self._waiting_ms = 0.0
@@ -109,6 +134,8 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
                     self._take(fact, now_ms, decisions)
                 case Attempted():
                     self._judge(fact, now_ms, decisions)
+                case Freed(connections):
+                    self._give_back(connections)
                 case Tick():
                     self._tick_at_ms = _NEVER
         for waiting in self._queue.take_due(now_ms):
@@ -129,15 +156,23 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         """Nothing: see the top of this file."""
 
     def _take(self, queued: Queued, now_ms: int, decisions: list[Decision]) -> None:
-        if not self._site:
-            self._site = queued.site
-            self._ports.lanes.add(self)
-            self._settings = self._ports.limits(queued.site)
-            name = f"{SITE}{queued.site}"
-            self._permits = self._ports.shared.permits(name, self._settings.connections)
-            if self._settings.rate is not None:
-                self._rate = self._ports.shared.rate(name, self._settings.rate)
+        if self._limits is None:
+            self._open(queued)
         self._place(Waiting(queued, now_ms), now_ms, decisions)
+
+    def _open(self, queued: Queued) -> None:
+        self._site = queued.site
+        self._ports.lanes.add(self)
+        self._shape = self._ports.shape(queued)
+        source_ip = queued.delivery.source_ip
+        self._limits = SiteLimits(self._ports.shared, self._site, self._shape, source_ip)
+        shared = any(one.scope is Scope.PROVIDER for one in self._shape.of(What.CONNECTIONS))
+        self._terms = Terms(
+            most_messages=self._shape.least(What.MESSAGES_PER_CONNECTION) or 0,
+            most_connections=int(self._limits.opens_by_rate),
+            idle_s=SHARED_IDLE_S if shared else 0,
+        )
+        self._named = self._shape.named()
 
     def _place(self, waiting: Waiting, now_ms: int, decisions: list[Decision]) -> None:
         """To the queue, to a wait in memory of ten seconds at most, or to a delay topic."""
@@ -153,9 +188,11 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
             decisions.append(self._postpone(waiting, now_ms, not_before_ms))
 
     def _judge(self, fact: Attempted, now_ms: int, decisions: list[Decision]) -> None:
-        self._open_sessions -= 1
-        if self._permits is not None:
-            self._permits.give_back(1)
+        self._working -= 1
+        domain = fact.send.queued.delivery.rcpt_domain
+        if domain in self._domains:
+            self._domains[domain].ended()
+            self._blocked.pop(domain, None)
         self._ended_ms.append(self._waiting_ms)
         if fact.result.accepted:
             return
@@ -176,32 +213,78 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
             case Retry(not_before_ms):
                 decisions.append(Verdict(Kind.DEFERRED, fact, classified, not_before_ms))
 
+    def _give_back(self, connections: int) -> None:
+        """Those that the next messages do not count on yet."""
+        free = min(connections, self._held - self._working)
+        self._held -= free
+        if self._limits is not None:
+            self._limits.give_back(free)
+
     def _send(self, now_ms: int, mono_ms: float, decisions: list[Decision]) -> float | None:
-        if self._permits is None:
+        if self._limits is None:
             return None  # it has seen no message yet
-        # A slot of the rate is booked only with a session.
-        messages, again_at_ms = self._permits.room(self._queue.ready, mono_ms), None
-        if self._rate is not None and messages:
-            messages, again_at_ms = self._rate.take(messages, mono_ms)
-        self._permits.take(messages)
-        self._open_sessions += messages
-        for _ in range(messages):
-            waiting = self._queue.pop()
-            queued = waiting.queued
-            waits = self._waits(waiting, now_ms)
-            attempt = queued.delivery.attempt + 1
-            decisions.append(Send(queued, attempt, waits, now_ms, self._settings.named()))
-        self._blocked_by = Cause.CONNECTIONS if again_at_ms is None else Cause.RATE
-        return again_at_ms
+        self._blocked = {one: until for one, until in self._blocked.items() if until > mono_ms}
+        wanted = self._queue.ready - self._queue.apart(self._blocked)
+        free = self._held - self._working
+        grant = self._limits.grant(wanted, free, mono_ms)
+        sent = 0
+        while sent < grant.messages and (waiting := self._next(mono_ms)) is not None:
+            opened = int(sent >= free)
+            decisions.append(self._sent(waiting, now_ms, opened))
+            sent += 1
+        self._limits.unused(grant, sent, max(0, sent - free))
+        self._note(grant.bound_by)
+        if self._held > self._working and self._limits.contended:
+            decisions.append(LetGo(self._site))
+        again = [until for one, until in self._blocked.items() if self._queue.apart((one,))]
+        if sent == grant.messages and grant.again_at_ms is not None:
+            again.append(grant.again_at_ms)
+        return min(again, default=None)
+
+    def _next(self, mono_ms: float) -> Waiting | None:
+        """The next message that its domain lets go."""
+        while (waiting := self._queue.next(self._blocked)) is not None:
+            domain = waiting.domain
+            limits = self._domains.get(domain)
+            if limits is None:
+                bounds = self._ports.domain_bounds(domain)
+                if not bounds:
+                    return waiting
+                limits = DomainLimits(self._ports.shared, domain, bounds, self._site)
+                self._domains[domain] = limits
+            refused = limits.take(mono_ms)
+            if refused is None:
+                return waiting
+            bound, again_at_ms = refused
+            self._reasons[domain] = _CAUSE[bound.what], f"{limits.name(bound)}.{bound.what}"
+            self._blocked[domain] = _NEVER if again_at_ms is None else again_at_ms
+            self._queue.set_apart(waiting)
+        return None
+
+    def _sent(self, waiting: Waiting, now_ms: int, opened: int) -> Send:
+        self._queue.leave(waiting)
+        self._working += 1
+        self._held += opened
+        waits = self._waits(waiting, now_ms)
+        queued = waiting.queued
+        attempt = queued.delivery.attempt + 1
+        return Send(queued, attempt, waits, now_ms, self._named, opened, self._terms)
+
+    def _note(self, bound: Bound | None) -> None:
+        """Keeps what the others wait for from now on."""
+        if bound is None or self._limits is None:
+            self._bound_by = Cause.CONNECTIONS, f"site:{self._site}.connections"
+        else:
+            self._bound_by = _CAUSE[bound.what], f"{self._limits.name(bound)}.{bound.what}"
 
     def _park(self, now_ms: int, mono_ms: float, decisions: list[Decision]) -> None:
         """Moves to a delay topic what has waited for the lane's limits for too long."""
-        parked_from_ms = self._waiting_ms - self._settings.max_waiting_ms
+        parked_from_ms = self._waiting_ms - MAX_WAITING_MS
         oldest_ms = self._queue.oldest_ready_ms
         if oldest_ms is None or oldest_ms > parked_from_ms or self._ports.stalled():
             return
         pace = per_minute(self._ended_ms, busy_since_ms=oldest_ms, now_ms=self._waiting_ms)
-        room = slot_room(pace, self._settings.connections)
+        room = slot_room(pace, self._shape.least(What.CONNECTIONS) or _UNLIMITED)
         self._planned = {m: n for m, n in self._planned.items() if m * 60_000 >= now_ms}
         while oldest_ms is not None and oldest_ms <= parked_from_ms:
             minute = next_slot(self._planned, per_minute=room, now_ms=now_ms)
@@ -209,8 +292,10 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
             not_before_ms = slot_start_ms(minute, self._ports.draw())
             decisions.append(self._postpone(self._queue.pop_oldest(), now_ms, not_before_ms))
             oldest_ms = self._queue.oldest_ready_ms
-        if self._permits is not None and not self._queue.ready:
-            self._permits.room(0, mono_ms)  # nobody waits for one any more
+        if self._limits is not None and not self._queue.ready:
+            self._limits.wants_no_more(mono_ms)
+            for domain in self._domains.values():
+                domain.wants_no_more(mono_ms)
 
     def _postpone(self, waiting: Waiting, now_ms: int, not_before_ms: int) -> Postpone:
         return Postpone(waiting.queued, self._waits(waiting, now_ms), now_ms, not_before_ms)
@@ -222,18 +307,20 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         due_ms = max(since_ms, min(delivery.not_before_ms, now_ms))
         ready_ms = max(due_ms, min(waiting.ready_ms, now_ms))
         asked_ms = min(max(due_ms, waiting.queued.asked_ms or ready_ms), ready_ms)
-        cause = self._blocked_by
+        cause, rule = self._bound_by
+        if waiting.apart or waiting.domain in self._blocked:
+            cause, rule = self._reasons[waiting.domain]
         return (
             *delivery.waits,
             Wait(Cause.RETRY, "retry.delays", due_ms - since_ms),
             Wait(Cause.QUEUE, "", asked_ms - due_ms),
             Wait(Cause.DNS, _RULE_OF_DNS, ready_ms - asked_ms),
-            Wait(cause, f"{SITE}{self._site}.{_RULE.get(cause, cause)}", now_ms - ready_ms),
+            Wait(cause, rule, now_ms - ready_ms),
         )
 
     def _plan(self, again_at_ms: float | None, now_ms: int, mono_ms: float) -> bool:
         """Asks for the next tick; True where the lane has nothing left to remember."""
-        if self._queue.empty and not self._open_sessions:
+        if self._queue.empty and not self._working and not self._held:
             if mono_ms - self._active_at_ms >= _IDLE_MS:
                 self._ports.lanes.discard(self)
                 return self.DISCARD
@@ -257,7 +344,7 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         if oldest_ms is None:
             return None
         # While all is stalled nobody is parked: look again in a second.
-        return max(oldest_ms + self._settings.max_waiting_ms - self._waiting_ms, 1_000)
+        return max(oldest_ms + MAX_WAITING_MS - self._waiting_ms, 1_000)
 
 
 def waiting_in(lanes: set[Lane]) -> tuple[Counter[str], Counter[str]]:

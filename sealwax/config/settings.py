@@ -12,8 +12,8 @@ from connectors.log import KafkaSettings, LogSettings
 from sealwax.config.kinds import Address
 from sealwax.config.properties import read_properties
 from sealwax.model.topics import Stream
-from sealwax.policy.lane import LaneSettings
 from sealwax.policy.retry import RetrySettings
+from sealwax.policy.shaping.shape import Shape, site_shape
 from sealwax.policy.sharing import UNUSED_MS
 from sealwax.smtp.route import Routes
 from sealwax.smtp.settings import SmtpSettings
@@ -104,9 +104,9 @@ class Settings:
         return _ms(self.values["dead_kept"])
 
     @property
-    def lane(self) -> LaneSettings:
+    def shape(self) -> Shape:
         """The limits of a site."""
-        return LaneSettings(self.values["connections_per_site"], self.values["rate_per_site"])
+        return site_shape(self.values["connections_per_site"], self.values["rate_per_site"])
 
     @property
     def large_domains(self) -> Mapping[str, int]:

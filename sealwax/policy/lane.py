@@ -1,26 +1,8 @@
-"""The limits of a lane."""
+"""How long a lane keeps what it cannot send."""
 
-from dataclasses import dataclass
+from sealwax.policy.delay import IN_MEMORY_MS
 
-from sealwax.policy.throttle import Rate
-
-
-@dataclass(frozen=True, slots=True)
-class LaneSettings:
-    """The limits of one site.
-
-    Attributes:
-        connections: Sessions at once.
-        rate: Messages over time, or None for no limit.
-        max_waiting_ms: How long a message that was not attempted waits in memory.
-    """
-
-    connections: int = 20
-    rate: Rate | None = None
-    max_waiting_ms: int = 10_000
-
-    def named(self) -> tuple[tuple[str, str], ...]:
-        """The limits as an outcome records them: name and value."""
-        if self.rate is None:
-            return (("connections", str(self.connections)),)
-        return (("connections", str(self.connections)), ("rate", str(self.rate)))
+# A message that was not attempted waits in memory for so long at most.
+MAX_WAITING_MS = IN_MEMORY_MS
+# A connection without a message is kept for so long where sites share them: others may wait.
+SHARED_IDLE_S = 2.0

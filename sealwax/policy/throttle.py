@@ -48,3 +48,11 @@ def admit(rate: Rate, *, horizon_ms: float, now_ms: float) -> Admission:
     slack = rate.period_ms * (rate.burst - 1)
     arrival = max(horizon_ms, now_ms)
     return Admission(max(now_ms, arrival - slack), arrival + rate.period_ms)
+
+
+def admitted_at_once(rate: Rate, *, horizon_ms: float, now_ms: float) -> int:
+    """How many slots `admit` would give for `now_ms`, one after the other."""
+    if horizon_ms <= now_ms:
+        return rate.burst
+    late_ms = now_ms - (horizon_ms - rate.period_ms * (rate.burst - 1))
+    return 0 if late_ms < 0 else int(late_ms // rate.period_ms) + 1

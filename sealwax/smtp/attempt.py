@@ -11,6 +11,7 @@ from sealwax import clock
 from sealwax.model.reply import Command, Reply
 from sealwax.smtp.blocked import is_refusal
 from sealwax.smtp.connect import TlsFailedError, open_session, opportunistic_context
+from sealwax.smtp.gates import Gates
 from sealwax.smtp.job import Job, Result
 from sealwax.smtp.memory import Memory
 from sealwax.smtp.mx import Host
@@ -25,8 +26,15 @@ _MOST_HOSTS_REMEMBERED = 10_000
 class Surroundings:
     """What the attempts of an engine share."""
 
-    def __init__(self, settings: SmtpSettings, random: Random, resolver: Resolver) -> None:
+    def __init__(
+        self,
+        settings: SmtpSettings,
+        random: Random,
+        resolver: Resolver,
+        on_free: Callable[[str, int], None] = lambda _site, _permits: None,
+    ) -> None:
         self.settings = settings
+        self.gates = Gates(on_free)
         self.random = random
         self.resolver = resolver
         self.pool = Pool(
@@ -66,7 +74,7 @@ class Attempt:
         self._may_begin = may_begin
         self._may_end = may_end
         self._start()
-        self._tries_left = around.settings.addresses_per_attempt
+        self._tries_left = job.most_connections or around.settings.addresses_per_attempt
         self._has_place = False
         self._failure: Result | None = None
 
@@ -76,18 +84,21 @@ class Attempt:
         Raises:
             NotAllowedError: The caller may no longer send; there is no result.
         """
+        while session := self._around.pool.take(self._job.site, self._job.source_ip):
+            if ended := await self._on_kept(session):
+                return ended
         hosts = await self._hosts()
         if isinstance(hosts, Reply):
             return Ended(self._result(hosts), None)
         self._start()
         try:
             for host in hosts:
-                ended = await self._kept_session(host) or await self._new_session(host)
+                ended = await self._new_session(host)
                 if ended is not None:
                     return ended
         finally:
             if self._has_place:
-                self._around.pool.release()
+                self._give_place_back()
         nowhere = Reply(Command.ROUTE, 0, "4.4.4", "no host to connect to")
         return Ended(self._failure or self._result(nowhere), None)
 
@@ -108,23 +119,42 @@ class Attempt:
             key=lambda host: (
                 host.name in around.dead_hosts,
                 host.preference,
-                not around.pool.has(self._key(host)),
                 around.random.random(),
             ),
         )
 
     def _key(self, host: Host) -> SessionKey:
-        return SessionKey(self._job.source_ip, host.name, host.port)
+        return SessionKey(self._job.site, self._job.source_ip, host.name, host.port)
 
-    async def _kept_session(self, host: Host) -> Ended | None:
-        """The attempt on a session that is open already, if there is one that still works."""
-        session = self._around.pool.take(self._key(host))
-        if session is None:
-            return None
+    async def _on_kept(self, session: Session) -> Ended | None:
+        """The attempt on a session that is open already; None where it works no more."""
         try:
-            return await self._transact(session, host, connect_ms=0)
+            return await self._transact(session, connect_ms=0)
         except StaleSessionError:
             return None
+
+    async def _place(self) -> Session | None:
+        """Waits until a connection may be opened; or a session that has become free meanwhile.
+
+        Raises:
+            TimeoutError: The engine has no place for one more connection.
+        """
+        site = self._job.site
+        if (kept := await self._around.gates.enter(site)) is not None:
+            return kept
+        try:
+            await self._around.pool.reserve()
+        except BaseException:
+            self._around.gates.left(site)
+            raise
+        self._has_place = True
+        if self._failure is None:
+            self._start()
+        return None
+
+    def _give_place_back(self) -> None:
+        self._around.pool.release()
+        self._around.gates.left(self._job.site)
 
     async def _new_session(self, host: Host) -> Ended | None:
         """The attempt on a new session, if one of the host's addresses lets us open it."""
@@ -133,15 +163,14 @@ class Attempt:
             self._note(self._result(addresses, host.name))
             return None
         for ip in addresses[: self._tries_left]:
-            self._tries_left -= 1
-            if not self._has_place:
+            while not self._has_place:
                 try:
-                    await self._around.pool.reserve()
+                    kept = await self._place()
                 except TimeoutError:
                     return Ended(self._result(_no_room(self._around.settings)), None)
-                self._has_place = True
-                if self._failure is None:
-                    self._start()
+                if kept is not None and (ended := await self._on_kept(kept)):
+                    return ended
+            self._tries_left -= 1
             begun_at = clock.monotonic()
             try:
                 session = await self._open(self._key(host), ip)
@@ -149,8 +178,10 @@ class Attempt:
                 self._note(self._result(error.reply, host.name, ip))
                 continue
             self._has_place = False
-            session.when_lost(self._around.pool.release)
-            return await self._transact(session, host, _ms_since(begun_at))
+            session.when_lost(self._give_place_back)
+            if self._job.most_messages:
+                session.most_messages = self._job.most_messages
+            return await self._transact(session, _ms_since(begun_at))
         memory_s = self._around.settings.dead_host_memory.total_seconds()
         self._around.dead_hosts.put(host.name, True, memory_s)
         return None
@@ -174,7 +205,7 @@ class Attempt:
                 around.broken_tls.put(key.host, True, memory_s)
         return await open_session(key, ip, around.settings, None)
 
-    async def _transact(self, session: Session, host: Host, connect_ms: int) -> Ended:
+    async def _transact(self, session: Session, connect_ms: int) -> Ended:
         reused, in_doubt = session.messages > 0, False
         try:
             reply = await session.transact(self._job, self._may_begin, self._may_end)
@@ -185,7 +216,7 @@ class Attempt:
             reply=reply,
             accepted=reply.command is Command.DOT and reply.positive,
             in_doubt=in_doubt,
-            mx_host=host.name,
+            mx_host=session.key.host,
             mx_ip=peer.ip,
             source_ip=peer.source_ip,
             tls=peer.tls,

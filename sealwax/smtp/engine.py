@@ -82,7 +82,8 @@ class SmtpEngine:
             final dot; with the wall clock time in milliseconds until which a reply is waited for.
         may_send: Asked in the engine's thread, before an attempt, each MAIL and each final dot.
         resolver: Looks hosts up; without one the engine has its own.
-        random: Chooses among equal MX hosts.
+        on_free: Called in the engine's thread with a site, and how many of its jobs' permits are
+            not needed any more: their connections are gone, or were never made.
     """
 
     def __init__(
@@ -91,14 +92,15 @@ class SmtpEngine:
         on_result: Callable[[Job, Result], "Future[None]"],
         on_hanging: Callable[[Job, int], None],
         may_send: Callable[[], bool],
-        random: Random | None = None,
         resolver: Resolver | None = None,
+        on_free: Callable[[str, int], None] = lambda _site, _permits: None,
     ) -> None:
         self._settings = settings
         self._on_result = on_result
         self._on_hanging = on_hanging
         self._may_send = may_send
-        self._random = random or Random()  # noqa: S311 - spreads load, keeps no secret
+        self._random = Random()  # noqa: S311 - spreads load, keeps no secret
+        self._on_free = on_free
         self._resolver = resolver
         self._own_resolver: Resolver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -123,6 +125,10 @@ class SmtpEngine:
         with self._lock:
             self._submitted += len(jobs)
         self._call(self._begin, jobs)
+
+    def let_go(self, site: str) -> None:
+        """Ends the sessions of a site that have no message; never blocks. Thread-safe."""
+        self._call(self._drop_idle, site)
 
     def open_sessions(self) -> int:
         """Connections that exist. Thread-safe."""
@@ -188,7 +194,7 @@ class SmtpEngine:
         resolver = self._resolver
         if resolver is None:
             resolver = self._own_resolver = Resolver(self._settings, self._random)
-        self._around = Surroundings(self._settings, self._random, resolver)
+        self._around = Surroundings(self._settings, self._random, resolver, self._on_free)
         self._doorbell = Doorbell(self._loop)
         self._started.set()
         watching = asyncio.ensure_future(self._watch())
@@ -208,10 +214,16 @@ class SmtpEngine:
             self._ended += len(jobs)
             return
         for job in jobs:
+            if self._around is not None:
+                self._around.gates.begin(job.site, job.permits)
             running = _Running(job)
             self._running.add(running)
             running.task = asyncio.ensure_future(self._attempt(running))
             running.task.add_done_callback(partial(self._over, running))
+
+    def _drop_idle(self, site: str) -> None:
+        if self._around is not None:
+            self._around.pool.drop(site)
 
     def _abandon(self) -> None:
         self._draining = True
@@ -269,6 +281,8 @@ class SmtpEngine:
         # Not in a `finally` of the attempt: a task that is canceled before its first step has none.
         self._running.discard(running)
         self._ended += 1
+        if self._around is not None:
+            self._around.gates.end(running.job.site)
 
     async def _made(self, running: _Running) -> Ended | None:
         """The attempt; None in a drain."""
@@ -315,10 +329,10 @@ class SmtpEngine:
                 session.abort()
             raise
         if session is not None and self._around is not None:
-            if self._draining:
+            if self._draining or not session.usable:
                 session.quit()
-            else:
-                self._around.pool.put(session)
+            elif not self._around.gates.offer(session):
+                self._around.pool.put(session, running.job.idle_s)
 
 
 def _die(what: str, cause: BaseException) -> NoReturn:

@@ -20,6 +20,11 @@ class Job:
         reverse_path: MAIL FROM; empty for a DSN.
         rcpt: RCPT TO.
         message: CRLF lines, 7 bit, not dot-stuffed.
+        permits: How many connections the site may have more than before; 0 where the message goes
+            by one that is free.
+        most_messages: Messages on a connection that is opened for it; 0 = the settings say it.
+        most_connections: Connections that are tried for it; 0 = the settings say it.
+        idle_s: How long a connection is kept without a message; 0 = the settings say it.
     """
 
     handle: Any
@@ -30,6 +35,10 @@ class Job:
     reverse_path: str
     rcpt: str
     message: bytes
+    permits: int = 1
+    most_messages: int = 0
+    most_connections: int = 0
+    idle_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,8 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
 
-from sealwax.smtp.session import Session, SessionKey
+from sealwax.smtp.session import Session
 
 
 class Pool:
@@ -19,8 +18,8 @@ class Pool:
         self._room_s = room_s
         self._waiting = 0
         self._open = 0
-        # By key for the taker, newest last; and all of them with the time when each expires.
-        self._idle: defaultdict[SessionKey, list[Session]] = defaultdict(list)
+        # By site and address for the taker, newest last; and all with the time when each expires.
+        self._idle: defaultdict[tuple[str, str], list[Session]] = defaultdict(list)
         self._until: dict[Session, float] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -29,33 +28,39 @@ class Pool:
         """Connections that exist, or are being opened or closed."""
         return self._open
 
-    def take(self, key: SessionKey) -> Session | None:
+    def take(self, site: str, source_ip: str) -> Session | None:
         """An idle session that can still be used; the newest, so that the rest may expire."""
-        sessions = self._idle.get(key)
+        sessions = self._idle.get((site, source_ip))
         while sessions:
             session = sessions.pop()
             del self._until[session]
             if not sessions:
-                del self._idle[key]
+                del self._idle[site, source_ip]
             if session.usable:
                 return session
             session.quit()
         return None
 
-    def has(self, key: SessionKey) -> bool:
-        """Whether an idle session of the key is kept."""
-        return key in self._idle
+    def put(self, session: Session, idle_s: float = 0.0) -> None:
+        """Keeps a session for its next message, or ends it where it cannot have one.
 
-    def put(self, session: Session) -> None:
-        """Keeps a session for its next message, or ends it where it cannot have one."""
+        Args:
+            session: The session.
+            idle_s: For how long; 0 for as long as the pool does.
+        """
         if self._waiting or not session.usable:
             session.quit()
             return
         loop = asyncio.get_running_loop()
-        self._idle[session.key].append(session)
-        self._until[session] = loop.time() + self._idle_s
-        if self._sweeper is None:
-            self._sweeper = loop.call_later(self._idle_s, self._sweep)
+        until = self._until[session] = loop.time() + (idle_s or self._idle_s)
+        self._idle[_place(session)].append(session)
+        if self._sweeper is None or until < self._sweeper.when():
+            self._sweep_at(until)
+
+    def drop(self, site: str) -> None:
+        """Ends the idle sessions of a site."""
+        for session in [one for one in self._until if one.key.site == site]:
+            self._remove(session).quit()
 
     async def reserve(self) -> None:
         """Waits for a place; an idle session makes room where none is left.
@@ -86,26 +91,27 @@ class Pool:
             self._sweeper.cancel()
             self._sweeper = None
 
+    def _sweep_at(self, when: float) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._sweeper = asyncio.get_running_loop().call_at(when, self._sweep)
+
     def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        # Sessions stand in the order in which they expire.
-        for session in list(_expired(self._until, now)):
+        self._sweeper = None
+        now = asyncio.get_running_loop().time()
+        for session in [one for one, until in self._until.items() if until <= now]:
             self._remove(session).quit()
-        first = next(iter(self._until.values()), None)
-        self._sweeper = None if first is None else loop.call_at(first, self._sweep)
+        if self._until:
+            self._sweep_at(min(self._until.values()))
 
     def _remove(self, session: Session) -> Session:
         del self._until[session]
-        sessions = self._idle[session.key]
-        sessions.remove(session)
-        if not sessions:
-            del self._idle[session.key]
+        place = _place(session)
+        self._idle[place].remove(session)
+        if not self._idle[place]:
+            del self._idle[place]
         return session
 
 
-def _expired(until: dict[Session, float], now: float) -> Iterable[Session]:
-    for session, expires in until.items():
-        if expires > now:
-            return
-        yield session
+def _place(session: Session) -> tuple[str, str]:
+    return session.key.site, session.key.source_ip

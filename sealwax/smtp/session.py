@@ -24,8 +24,9 @@ _MAILBOX = re.compile(r'(?:"(?:[^"\\\x00-\x1f\x7f]|\\[\x20-\x7e])*"@)?[^\x00-\x2
 
 
 class SessionKey(NamedTuple):
-    """Sessions with the same key are interchangeable."""
+    """What a session is for: all sessions of a site from one address are interchangeable."""
 
+    site: str
     source_ip: str
     host: str
     port: int
@@ -79,6 +80,7 @@ class Session:
         key: What it may be reused for.
         peer: Who is at the other end.
         messages: Transactions begun on it.
+        most_messages: How many there may be.
         dot_ms: From the final dot to its reply, of the last transaction; 0 where there was none.
     """
 
@@ -86,6 +88,7 @@ class Session:
         self.key = key
         self.peer = peer
         self.messages = 0
+        self.most_messages = settings.messages_per_session
         self.dot_ms = 0
         self._wire = wire
         self._settings = settings
@@ -95,7 +98,7 @@ class Session:
     @property
     def usable(self) -> bool:
         """Whether another transaction may begin."""
-        full = self.messages >= self._settings.messages_per_session
+        full = self.messages >= self.most_messages
         return not (self._finished or full) and self._wire.is_connected
 
     def when_lost(self, callback: Callable[[], None]) -> None:

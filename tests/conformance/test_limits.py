@@ -1,5 +1,6 @@
 """What every keeper of limits holds to, on a clock that the test moves."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -27,7 +28,9 @@ def in_process() -> Kept:
     def move(ms: float) -> None:
         now[0] += ms
 
-    return Kept(InProcessLimits(), lambda: now[0], move, [])
+    room: list[tuple[str, float]] = []
+    limits = InProcessLimits(lambda *said: room.append(said))
+    return Kept(limits, lambda: now[0], move, room)
 
 
 def shared(world: World) -> Kept:
@@ -130,13 +133,83 @@ def test_a_rate_that_was_not_used_lets_no_more_go_than_its_burst(kept):
 
 
 def test_after_it_refused_it_says_when_there_is_room(kept):
-    """In process the lane's own sessions say it for permits, and the time for rates."""
+    """In process for permits when one comes back, and for rates with the refusal itself."""
+    permits = kept.limits.permits("site:a", 1)
     if isinstance(kept.limits, InProcessLimits):
         assert kept.limits.rate("site:a", Rate(100)).take(2, 0.0) == (1, 100.0)
+        assert permits.take(1) == 1
+        assert permits.room(1, kept.now_ms(), "lane") == 0
+        permits.give_back(1)
+        assert [who for who, _ in kept.room] == ["lane"]
         return
-    assert kept.limits.permits("site:a", 3).room(1, kept.now_ms()) == 0
+    assert permits.room(1, kept.now_ms(), "lane") == 0
     kept.move(50)
-    assert [name for name, _ in kept.room] == ["site:a"]
-    assert kept.limits.rate("site:b", Rate(100)).take(1, kept.now_ms()).granted == 0
+    assert [who for who, _ in kept.room] == ["lane"]
+    assert kept.limits.rate("site:b", Rate(100)).take(1, kept.now_ms(), "other").granted == 0
     kept.move(50)
-    assert [name for name, _ in kept.room] == ["site:a", "site:b"]
+    assert [who for who, _ in kept.room] == ["lane", "other"]
+
+
+@pytest.mark.parametrize("wants", [1, 50])
+def test_those_who_wait_for_permits_have_their_turn_one_after_the_other(kept, wants):
+    permits = kept.limits.permits("provider:p", 2)
+    lanes = [f"lane {n}" for n in range(6)]
+    in_use: list[str] = []
+    turns: list[str] = []
+    for step in range(400):
+        if step % 10 == 0 and in_use:
+            permits.give_back(1)
+            in_use.pop(0)
+        for lane in lanes if step % 2 else reversed(lanes):
+            granted = permits.take(permits.room(wants, kept.now_ms(), lane), lane)
+            in_use += [lane] * granted
+            turns += [lane] * granted
+        assert len(in_use) <= 2
+        kept.move(20)
+    counts = [turns.count(lane) for lane in lanes]
+    assert min(counts) >= max(counts) - 3, counts
+
+
+def test_those_who_wait_for_a_rate_have_their_turn_one_after_the_other(kept):
+    limit = kept.limits.rate("provider:p", Rate(20))
+    lanes = [f"lane {n}" for n in range(6)]
+    turns = Counter[str]()
+    for step in range(1_200):
+        for lane in lanes if step % 2 else reversed(lanes):
+            turns[lane] += limit.take(100, kept.now_ms(), lane).granted
+        kept.move(5)
+    assert sum(turns.values()) >= 0.9 * 1_200 * 5 / 20
+    assert min(turns.values()) >= 0.8 * max(turns.values()), turns
+
+
+def test_who_wants_no_more_is_not_waited_for(kept):
+    permits = kept.limits.permits("provider:p", 1)
+    permits.room(1, kept.now_ms(), "one")
+    permits.room(1, kept.now_ms(), "other")
+    kept.move(50)
+    permits.room(0, kept.now_ms(), "one")
+    assert permits.room(1, kept.now_ms(), "other") == 1
+    limit = kept.limits.rate("provider:p", Rate(1_000))
+    limit.take(1, kept.now_ms(), "one")
+    for lane in ("one", "other"):
+        kept.move(300)
+        limit.take(1, kept.now_ms(), lane)
+    limit.take(0, kept.now_ms(), "one")
+    waited_ms = 0
+    while not limit.take(1, kept.now_ms(), "other").granted:
+        waited_ms += 50
+        kept.move(50)
+    assert waited_ms <= 1_600
+
+
+def test_what_was_taken_of_a_rate_and_is_not_used_goes_to_the_next(kept):
+    limit = kept.limits.rate("site:a", Rate(50))
+    sent = 0
+    for _ in range(400):
+        granted = limit.take(3, kept.now_ms()).granted
+        limit.give_back(granted - min(1, granted))
+        sent += min(1, granted)
+        kept.move(10)
+    limit_ms = 400 * 10
+    assert sent >= 0.85 * limit_ms / 50
+    assert sent <= (limit_ms + 1_000) / 50 + 1

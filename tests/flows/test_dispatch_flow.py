@@ -30,8 +30,8 @@ from flows.operators.read import ReadDeliveries
 from sealwax import clock
 from sealwax.model import topics
 from sealwax.model.delivery import Position
-from sealwax.policy.lane import LaneSettings
 from sealwax.policy.retry import RetrySettings
+from sealwax.policy.shaping.shape import Shape, site_shape
 from sealwax.smtp.engine import SmtpEngine
 from sealwax.smtp.resolver import Resolver
 from sealwax.smtp.route import Routes
@@ -62,9 +62,9 @@ class NotedLimits(InProcessLimits):
         return super().permits(name, most)
 
 
-def lane_ports(settings: LaneSettings, timers: Timers) -> LanePorts:
+def lane_ports(settings: Shape, timers: Timers) -> LanePorts:
     return LanePorts(
-        limits=lambda _site: settings,
+        shape=lambda _queued: settings,
         retry=RetrySettings(),
         clock=clock,
         clock_trusted=lambda: True,
@@ -114,7 +114,7 @@ def started(
     sites = Sites(routes, resolver, bridge.arrive)
     engine = SmtpEngine(smtp, bridge.on_result, bridge.on_hanging, lambda: True, resolver=resolver)
     timers = Timers()
-    lanes = replace(lane_ports(LaneSettings(connections=3), timers), shared=limits)
+    lanes = replace(lane_ports(site_shape(connections=3), timers), shared=limits)
     engine.start()
     try:
         yield dispatch.Ports(
@@ -237,7 +237,7 @@ def test_a_refusal_is_one_record_that_says_what_the_server_said(log, answer, top
 @pytest.mark.parametrize("workers", [1, 2])
 def test_facts_of_a_site_meet_in_one_lane_whichever_worker_reads_them(workers):
     timers = Timers()
-    lanes = lane_ports(LaneSettings(connections=2), timers)
+    lanes = lane_ports(site_shape(connections=2), timers)
     sites = [f"site{n % 5}" for n in range(50)]
     queued = [Queued(s, delivery(), Position(READY, 0, n)) for n, s in enumerate(sites)]
     decided: list[tuple[str, Decision]] = []

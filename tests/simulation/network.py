@@ -126,11 +126,24 @@ class SimulatedEngine:
         self._jobs: deque[Job] = deque()
         self._sessions: list[_Session] = []
         self._draining = False
+        # By site: permits that came with jobs, jobs that are not over, connections without one.
+        self._permits: Counter[str] = Counter()
+        self._unended: Counter[str] = Counter()
+        self._kept: Counter[str] = Counter()
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        if not self._draining:
-            self._jobs.extend(jobs)
-            self._begin()
+        if self._draining:
+            return
+        for job in jobs:
+            site = job.site
+            self._unended[site] += 1
+            self._permits[site] = max(self._permits[site] + job.permits, self._unended[site])
+        self._jobs.extend(jobs)
+        self._begin()
+
+    def let_go(self, site: str) -> None:
+        self._kept[site] = 0
+        self._settle(site)
 
     def busy(self) -> int:
         return len(self._jobs) + len(self._sessions)
@@ -171,6 +184,7 @@ class SimulatedEngine:
         while self._jobs and len(self._sessions) < self._places:
             session = _Session(self._jobs.popleft(), self._network.course())
             self._sessions.append(session)
+            self._kept[session.job.site] -= self._kept[session.job.site] > 0
             self._plan(session, _LEASE_AFTER_MS, self._report)
             course = session.course
             if course.dot_after_ms is None:
@@ -206,4 +220,25 @@ class SimulatedEngine:
 
     def _free(self, session: _Session) -> None:
         self._sessions.remove(session)
+        site = session.job.site
+        self._unended[site] -= 1
+        if session.course.reply.command is Command.DOT and session.course.reply is not _BROKEN:
+            self._kept[site] += 1
+            self._after(session.course.reply_after_ms, lambda: self._close(site))
+        self._settle(site)
         self._begin()
+
+    def _close(self, site: str) -> None:
+        self._kept[site] -= self._kept[site] > 0
+        self._settle(site)
+
+    def _settle(self, site: str) -> None:
+        """As sealwax.smtp.gates."""
+        working = sum(session.job.site == site for session in self._sessions)
+        if working + self._kept[site] > self._permits[site]:
+            raise AssertionError(f"more connections to {site} than permits")
+        needed = max(self._unended[site], working + self._kept[site])
+        free = self._permits[site] - needed
+        if free > 0:
+            self._permits[site] -= free
+            self._bridge.on_free(site, free)

@@ -26,8 +26,8 @@ from flows.operators.lane import Lane, LanePorts
 from flows.operators.read import ReadDeliveries
 from flows.operators.render import RenderPorts, RenderRequests
 from sealwax import clock
-from sealwax.policy.lane import LaneSettings
 from sealwax.policy.retry import RetrySettings
+from sealwax.policy.shaping.shape import Shape
 from sealwax.smtp.route import Routes
 from tests.simulation.clock import Agenda
 from tests.simulation.disk import Disk
@@ -243,7 +243,7 @@ class RenderProcess(Process):
 class DispatchProcess(Process):
     """flows/dispatch.py."""
 
-    def __init__(self, around: Surroundings, window: int, lane: LaneSettings, places: int) -> None:
+    def __init__(self, around: Surroundings, window: int, lane: Shape, places: int) -> None:
         log = SimulatedLog(around.disk, self.after, around.random)
         super().__init__(around, log, replace(dispatch.spec(), window_records=window))
         random = around.random
@@ -254,7 +254,7 @@ class DispatchProcess(Process):
         self._given_up = False
         timers = Timers()
         ports = LanePorts(
-            limits=lambda _site: lane,
+            shape=lambda _queued: lane,
             retry=RetrySettings(),
             clock=clock,
             clock_trusted=lambda: True,

@@ -8,7 +8,7 @@ from random import Random
 from connectors.log.port import Entry, Record, TopicPartition
 from flows import dispatch, render
 from sealwax.model import topics
-from sealwax.policy.lane import LaneSettings
+from sealwax.policy.shaping.shape import site_shape
 from sealwax.policy.throttle import Rate
 from tests.simulation.clock import START_MS, Agenda, VirtualClock
 from tests.simulation.disk import Disk
@@ -57,7 +57,7 @@ class World:
         self._around = Surroundings(agenda, disk, network, ledger, random)
         self._ledger = ledger
         self._agenda = agenda
-        self._lane = LaneSettings(connections=random.randint(1, 3), rate=random.choice(_RATES))
+        self._lane = site_shape(connections=random.randint(1, 3), rate=random.choice(_RATES))
         self._places = random.randint(1, 5)
         self._window = random.choice((12, 100, 50_000))
         self._allowed: Counter[str] = Counter()

@@ -5,7 +5,6 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from random import Random
 from typing import Any
 
 from sealwax.smtp.engine import Job, Result, SmtpEngine
@@ -48,8 +47,13 @@ class EngineUnderTest:
         self.held: list[Future[None]] = []
         self.hold = False
         self.may_send: Callable[[], bool] = lambda: True
+        self.free: list[tuple[str, int]] = []
         self.engine = SmtpEngine(
-            settings, self._on_result, self._on_hanging, self._may_send, Random(1)
+            settings,
+            self._on_result,
+            self._on_hanging,
+            self._may_send,
+            on_free=lambda *said: self.free.append(said),
         )
 
     def _may_send(self) -> bool:
@@ -112,4 +116,7 @@ def job(port: int | None, **changes: Any) -> Job:
         rcpt="ada@example.test",
         message=MESSAGE,
     )
-    return replace(one, **changes)
+    changed = replace(one, **changes)
+    if "site" in changes:
+        return changed
+    return replace(changed, site=f"{changed.domain}={changed.route or ''}")

@@ -14,6 +14,8 @@ from sealwax.config.manual import manual
 from sealwax.config.table import SETTINGS
 from sealwax.errors import ConfigurationError
 from sealwax.model.topics import Stream
+from sealwax.policy.shaping.shape import site_shape
+from sealwax.policy.throttle import Rate
 from sealwax.smtp.route import Route
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +35,7 @@ def test_without_any_variable_the_documented_defaults_hold():
     assert settings.retry.delays_ms == (60_000, 300_000, 900_000, 3_600_000)
     assert settings.give_up_after_ms(Stream.MARKETING) == 24 * 3_600_000
     assert settings.idempotency_keys_kept_ms == 24 * 3_600_000
-    assert (settings.lane.connections, settings.lane.rate) == (20, None)
+    assert settings.shape == site_shape(connections=20)
     assert settings.smtp.dot_timeout == timedelta(minutes=10)
     assert settings.smtp.ehlo_name
     assert isinstance(settings.log, LogSettings)
@@ -67,13 +69,13 @@ def test_routes_rates_and_sizes_are_read():
     settings = load(
         {
             "SEALWAX_SMTP_ROUTES": "a.test=127.0.0.1:2525,*.b.test=[::1]:26",
+            "SEALWAX_CONNECTIONS_PER_SITE": "7",
             "SEALWAX_RATE_PER_SITE": "100/s",
             "SEALWAX_MIN_FREE": "2GB",
         }
     )
     assert settings.routes.route("x.b.test") == Route("::1", 26)
-    assert settings.lane.rate is not None
-    assert settings.lane.rate.period_ms == 10
+    assert settings.shape == site_shape(7, Rate(period_ms=10, burst=10))
     log, accepting = settings.log, settings.accepting_log
     assert isinstance(log, LogSettings)
     assert isinstance(accepting, LogSettings)

@@ -16,10 +16,10 @@ def open_limits(settings: "RedisSettings | None", on_room: OnRoom) -> Limits:
 
     Args:
         settings: The server.
-        on_room: Told when a limit that refused may have room.
+        on_room: Told when a limit may have room for one that it refused.
     """
     if settings is None:
-        return InProcessLimits()
+        return InProcessLimits(on_room)
     # Imported when it is used: it brings redis-py.
     from sealwax.store.limits.redis import RedisLimits  # noqa: PLC0415
 

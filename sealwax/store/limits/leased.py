@@ -7,10 +7,12 @@ the counter and brings the answers.
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
+from itertools import islice
 from typing import Protocol
 
 from typing_extensions import override
 
+from sealwax import clock
 from sealwax.policy.sharing import (
     LATE_MS,
     PERMITS_MS,
@@ -20,11 +22,15 @@ from sealwax.policy.sharing import (
     permits_alone,
     rate_alone,
 )
-from sealwax.policy.throttle import Rate, admit
+from sealwax.policy.throttle import Rate, admit, admitted_at_once
 from sealwax.store.limits.port import Permits, RateLimit, Taken
+from sealwax.store.limits.waiters import Waiters
 
 # Of permits: name, limit, held, wanted. Of a rate: name, period, burst, tokens wanted, held.
 Question = tuple[str, int, int, int] | tuple[str, float, int, int, int]
+
+# Who may go, and when.
+Turn = list[tuple[str, float]]
 
 _NEVER = float("inf")
 # Questions of one limit, at least so far apart.
@@ -37,6 +43,7 @@ _NEARLY_MS = 60.0
 _FORGOTTEN_MS = 2_500.0
 _LOOK_AGAIN_MS = 1_000.0
 _MOST_TOKENS = 1_000
+_SOON_MS = 1.0
 
 
 class Counter(Protocol):
@@ -49,6 +56,10 @@ class Counter(Protocol):
 
     def ask(self, limit: "Leased", at_ms: float) -> None:
         """Plans a question of this limit; never blocks for long."""
+        ...
+
+    def let_go(self, turn: "Turn") -> None:
+        """Tells those whose turn it is."""
         ...
 
 
@@ -82,8 +93,8 @@ class Leased(ABC):
         """The counter has lost its memory: what is held is to be told again."""
 
     @abstractmethod
-    def room_at_ms(self, now_ms: float) -> float:
-        """When those who were refused may go; infinity where nobody was, or it is not known."""
+    def turn(self, now_ms: float) -> Turn:
+        """Who of those that were refused may go, and when; empty where that is not known."""
 
     @abstractmethod
     def farewell(self) -> Question | None:
@@ -104,43 +115,52 @@ class LeasedPermits(Leased, Permits):
         self._till_ms = -_NEVER
         self._renewed_at_ms = -_NEVER
         self._in_use = 0
-        self._wanted = 0  # beside those in use
+        self._waiters = Waiters(PERMITS_MS)
         self._asked_for = 0
         self._peak = 0
         self._peak_before = 0
         self._peak_since_ms = -_NEVER
 
     @override
-    def room(self, wanted: int, now_ms: float) -> int:
+    def room(self, wanted: int, now_ms: float, who: str = "") -> int:
         away = self._counter.standing.away_since_ms is not None
         with self._lock:
             free = max(0, self._allowed(now_ms) - self._in_use)
-            self._wanted = wanted
+            granted = self._waiters.ask(who, wanted, free, now_ms)
             asks = away or (wanted > free and self._usable < self._most)
             # Those who have some and want more can wait for the next call.
             at_ms = max(now_ms + _NEARLY_MS if self._usable else now_ms, self._again_ms)
         if asks:
             self._counter.ask(self, at_ms)
-        return min(wanted, free)
+        return granted
 
     @override
-    def take(self, count: int) -> None:
+    def take(self, count: int, who: str = "") -> int:
         with self._lock:
             self._in_use += count
-            self._wanted = max(0, self._wanted - count)
+            self._waiters.took(who, count)
             self._peak = max(self._peak, self._in_use)
+            return count
 
     @override
     def give_back(self, count: int) -> None:
         with self._lock:
             self._in_use -= count
+            waited_for = self._waiters.missing
+        if waited_for:
+            self._counter.let_go(self.turn(clock.monotonic() * 1000))
+
+    @property
+    @override
+    def contended(self) -> bool:
+        return self._waiters.missing > 0
 
     @override
     def due_ms(self) -> float:
         away = self._counter.standing.away_since_ms is not None
         with self._lock:
             used = max(self._peak, self._peak_before)
-            if used > self._held or (away and self._wanted):
+            if used > self._held or (away and self._waiters.wanted):
                 return -_NEVER
             due_ms = self._again_ms if self._short else _NEVER
             if self._held:
@@ -156,7 +176,8 @@ class LeasedPermits(Leased, Permits):
                 self._peak_before, self._peak = self._peak, self._in_use
                 self._peak_since_ms = now_ms
             used = max(self._peak, self._peak_before)
-            held = max(used, min(self._usable, self._in_use + self._wanted))
+            wanted = self._waiters.wanted
+            held = max(used, min(self._usable, self._in_use + wanted))
             if away:
                 held = max(used, self._allowed(now_ms))
             elif now_ms >= self._till_ms:
@@ -164,13 +185,13 @@ class LeasedPermits(Leased, Permits):
             else:
                 held = max(used, min(self._held, held))
             asks = self._short and self._again_ms <= now_ms + _NEARLY_MS
-            asks = asks or (away and bool(held or self._wanted))
+            asks = asks or (away and bool(held or wanted))
             renews = self._held and now_ms - self._renewed_at_ms >= RENEWED_AFTER_MS
             if not (asks or renews or held != self._held):
                 return None
             if not away:
                 self._held, self._usable = held, min(self._usable, held)
-            self._asked_for = min(self._most, max(used, self._in_use + self._wanted))
+            self._asked_for = min(self._most, max(used, self._in_use + wanted))
             return self.name, self._most, held, self._asked_for
 
     @override
@@ -191,10 +212,10 @@ class LeasedPermits(Leased, Permits):
             self._renewed_at_ms = -_NEVER
 
     @override
-    def room_at_ms(self, now_ms: float) -> float:
+    def turn(self, now_ms: float) -> Turn:
         with self._lock:
-            free = self._allowed(now_ms) > self._in_use
-            return now_ms if free and self._wanted else _NEVER
+            free = self._allowed(now_ms) - self._in_use
+            return [(who, now_ms) for who in self._waiters.first(free)]
 
     @override
     def farewell(self) -> Question | None:
@@ -204,7 +225,8 @@ class LeasedPermits(Leased, Permits):
     @property
     def _short(self) -> bool:
         """Whether those that wait could use more than there is."""
-        return self._wanted > 0 and min(self._most, self._in_use + self._wanted) > self._usable
+        wanted = self._waiters.wanted
+        return wanted > 0 and min(self._most, self._in_use + wanted) > self._usable
 
     def _allowed(self, now_ms: float) -> int:
         standing = self._counter.standing
@@ -220,36 +242,48 @@ class LeasedRate(Leased, RateLimit):
         super().__init__(name, counter)
         self._rate = rate
         self._tokens: deque[tuple[float, float]] = deque()  # usable from, void after
+        self._last: deque[tuple[float, float]] = deque()  # those of the last take
+        self._last_alone = 0
         self._used = 0
-        self._missing = 0
+        self._waiters = Waiters(_FORGOTTEN_MS)
         self._due_ms = _NEVER
         self._asked_for = 0
-        self._asked_ms = -_NEVER
         self._alone = rate
         self._alone_since_ms: float | None = None
         self._horizon_ms = 0.0
 
     @override
-    def take(self, wanted: int, now_ms: float) -> Taken:
+    def take(self, wanted: int, now_ms: float, who: str = "") -> Taken:
         standing = self._counter.standing
+        away = standing.away_since_ms is not None
         with self._lock:
             self._drop_void(now_ms)
             tokens = self._tokens
-            count = 0
-            while count < wanted and tokens and tokens[0][0] <= now_ms:
-                tokens.popleft()
-                count += 1
-            again_at_ms = tokens[0][0] if tokens else now_ms + _LOOK_AGAIN_MS
-            if standing.away_since_ms is not None:
-                count, alone_ms = self._take_alone(count, wanted, now_ms, standing)
+            usable = sum(1 for token in islice(tokens, _MOST_TOKENS) if token[0] <= now_ms)
+            alone, alone_ms = self._alone_at(now_ms, standing) if away else (0, _NEVER)
+            count = self._waiters.ask(who, wanted, usable + alone, now_ms)
+            self._waiters.took(who, count)
+            self._take_out(count, usable, now_ms)
+            place = self._waiters.place(who)
+            again_at_ms = tokens[place][0] if place < len(tokens) else now_ms + _LOOK_AGAIN_MS
+            if away:
+                _, alone_ms = self._alone_at(now_ms, standing)
                 again_at_ms = min(again_at_ms, alone_ms) if tokens else alone_ms
             self._used += count
-            self._missing = wanted - count
-            self._asked_ms = now_ms
             at_ms = self._plan(now_ms)
         if at_ms < _NEVER:
             self._counter.ask(self, at_ms)
-        return Taken(count, again_at_ms if count < wanted else None)
+        return Taken(count, max(again_at_ms, now_ms + _SOON_MS) if count < wanted else None)
+
+    @override
+    def give_back(self, count: int) -> None:
+        with self._lock:
+            self._used -= count
+            alone = min(count, self._last_alone)
+            self._last_alone -= alone
+            self._horizon_ms -= alone * self._alone.period_ms
+            for _ in range(min(count - alone, len(self._last))):
+                self._tokens.appendleft(self._last.pop())
 
     @override
     def due_ms(self) -> float:
@@ -260,10 +294,9 @@ class LeasedRate(Leased, RateLimit):
     def question(self, now_ms: float) -> Question | None:
         with self._lock:
             self._drop_void(now_ms)
-            if now_ms - self._asked_ms > _FORGOTTEN_MS:
-                self._missing = 0
+            self._waiters.forget(now_ms)
             # For three times as long as what was used since the last question.
-            wanted = min(_MOST_TOKENS, self._missing + 3 * self._used) - len(self._tokens)
+            wanted = min(_MOST_TOKENS, self._waiters.missing + 3 * self._used) - len(self._tokens)
             self._plan(now_ms)
             if wanted <= 0 or self._due_ms > now_ms + _NEARLY_MS:
                 return None
@@ -288,15 +321,14 @@ class LeasedRate(Leased, RateLimit):
             self._plan(received_ms)
 
     @override
-    def room_at_ms(self, now_ms: float) -> float:
+    def turn(self, now_ms: float) -> Turn:
+        away = self._counter.standing.away_since_ms is not None
         with self._lock:
-            if not self._missing:
-                return _NEVER
             self._drop_void(now_ms)
-            if self._tokens:
-                return self._tokens[0][0]
-            away = self._counter.standing.away_since_ms is not None
-            return now_ms if away else _NEVER
+            if not self._tokens and away:
+                return [(who, now_ms) for who in self._waiters.first(1)]
+            first = self._waiters.first(len(self._tokens))
+            return [(who, self._tokens[place][0]) for place, who in enumerate(first)]
 
     @override
     def forgotten(self) -> None:
@@ -309,9 +341,10 @@ class LeasedRate(Leased, RateLimit):
     def _plan(self, now_ms: float) -> float:
         """When to ask: at once where somebody waits, soon where there is little left."""
         left = len(self._tokens)
-        if self._missing > left:
+        missing = self._waiters.missing
+        if missing > left:
             self._due_ms = min(self._due_ms, max(now_ms, self._again_ms))
-        elif left < self._used + self._missing:
+        elif left < self._used + missing:
             self._due_ms = min(self._due_ms, max(now_ms + _NEARLY_MS, self._again_ms))
         else:
             self._due_ms = _NEVER
@@ -321,16 +354,21 @@ class LeasedRate(Leased, RateLimit):
         while self._tokens and self._tokens[0][1] < now_ms:
             self._tokens.popleft()
 
-    def _take_alone(
-        self, count: int, wanted: int, now_ms: float, standing: Standing
-    ) -> tuple[int, float]:
-        """Goes on by this process's own part of the rate; the count, and when there is more."""
+    def _alone_at(self, now_ms: float, standing: Standing) -> tuple[int, float]:
+        """What this process's own part of the rate lets go now, and when there is more."""
         if self._alone_since_ms != standing.away_since_ms:
             self._alone_since_ms = standing.away_since_ms
             self._alone, self._horizon_ms = rate_alone(self._rate, self.name, standing)
-        while True:
+        slot = admit(self._alone, horizon_ms=self._horizon_ms, now_ms=now_ms)
+        free = admitted_at_once(self._alone, horizon_ms=self._horizon_ms, now_ms=now_ms)
+        return free, slot.ready_at_ms
+
+    def _take_out(self, count: int, usable: int, now_ms: float) -> None:
+        """Takes tokens that were granted first, and what is missing of this process's own part."""
+        self._last.clear()
+        while len(self._last) < min(count, usable):
+            self._last.append(self._tokens.popleft())
+        self._last_alone = count - len(self._last)
+        for _ in range(self._last_alone):
             slot = admit(self._alone, horizon_ms=self._horizon_ms, now_ms=now_ms)
-            if count == wanted or slot.ready_at_ms > now_ms:
-                return count, slot.ready_at_ms
             self._horizon_ms = slot.horizon_ms
-            count += 1

@@ -1,12 +1,16 @@
-"""What a limit is to those who keep to it, whoever counts."""
+"""What a limit is to those who keep to it, whoever counts.
+
+Those who ask say who they are, so that each has its turn: one name for each that waits by itself,
+such as a lane.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from sealwax.policy.throttle import Rate
 
-# Called with the name of a limit that refused, and the monotonic time in milliseconds at which it
-# may have room; from any thread.
+# Called with who was refused, and the monotonic time in milliseconds at which there may be room for
+# it; from any thread.
 OnRoom = Callable[[str, float], None]
 
 
@@ -25,7 +29,7 @@ class Taken(NamedTuple):
 class Permits(Protocol):
     """How many at once."""
 
-    def room(self, wanted: int, now_ms: float) -> int:
+    def room(self, wanted: int, now_ms: float, who: str = "") -> int:
         """How many of `wanted` may begin now; what is missing is asked for.
 
         Never blocks. Where it is less than wanted, `on_room` says when it may be more. Asked with 0
@@ -33,20 +37,35 @@ class Permits(Protocol):
         """
         ...
 
-    def take(self, count: int) -> None:
-        """Begins that many; at most what `room` said just before, in the same thread."""
+    def take(self, count: int, who: str = "") -> int:
+        """Begins that many, or as many as there still are; how many.
+
+        At most what `room` said just before. Fewer only where another thread was quicker.
+        """
         ...
 
     def give_back(self, count: int) -> None:
         """That many have ended."""
         ...
 
+    @property
+    def contended(self) -> bool:
+        """Whether somebody in this process was refused, and still waits."""
+        ...
+
 
 class RateLimit(Protocol):
     """How many over time."""
 
-    def take(self, wanted: int, now_ms: float) -> Taken:
-        """Takes up to `wanted`, at least 1, at a monotonic time in milliseconds; never blocks."""
+    def take(self, wanted: int, now_ms: float, who: str = "") -> Taken:
+        """Takes up to `wanted` at a monotonic time in milliseconds; never blocks.
+
+        Asked with 0 by those who want no more.
+        """
+        ...
+
+    def give_back(self, count: int) -> None:
+        """That many of those just taken, in the same thread, are not used after all."""
         ...
 
 

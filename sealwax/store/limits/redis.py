@@ -25,7 +25,7 @@ from sealwax import clock
 from sealwax.policy import sharing
 from sealwax.policy.sharing import Standing
 from sealwax.policy.throttle import Rate
-from sealwax.store.limits.leased import Leased, LeasedPermits, LeasedRate, Question
+from sealwax.store.limits.leased import Leased, LeasedPermits, LeasedRate, Question, Turn
 from sealwax.store.limits.port import Limits, OnRoom, Permits, RateLimit
 
 logger = structlog.get_logger(__name__)
@@ -100,7 +100,7 @@ class RedisLimits(Limits):
 
     Args:
         call: Runs the script over a question; raises RedisError where there is no answer.
-        on_room: Told when a limit that refused may have room.
+        on_room: Told when a limit may have room for one that it refused.
         random: Names the process, and spreads the questions of all.
         now_ms: The monotonic clock, in milliseconds.
         timeout: Longest time that a call takes.
@@ -200,6 +200,11 @@ class RedisLimits(Limits):
         self._active[limit] = None
         self._plan(at_ms)
 
+    def let_go(self, turn: Turn) -> None:
+        """Tells those whose turn it is."""
+        for who, at_ms in turn:
+            self._on_room(who, at_ms)
+
     def turn(self) -> None:
         """Asks what is to be asked, and takes in the answers; the thread does nothing else."""
         rates: list[Asked] = []
@@ -227,8 +232,8 @@ class RedisLimits(Limits):
         now_ms = self._now_ms()
         plan_ms = _NEVER
         for limit in list(self._active):
-            if limit in changed and (room_at_ms := limit.room_at_ms(now_ms)) < _NEVER:
-                self._on_room(limit.name, room_at_ms)
+            if limit in changed:
+                self.let_go(limit.turn(now_ms))
             # In this order: who asks meanwhile is in there again, or is seen to be due.
             del self._active[limit]
             due_ms = limit.due_ms()

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from connectors.smtp.items import Decision, Fact, Postpone, Send, Tick, Verdict
+from connectors.smtp.items import Decision, Fact, Freed, Postpone, Send, Tick, Verdict
 from flows.operators.lane import Lane, LanePorts, waiting_in
 from sealwax.model.event import Cause, Kind
 from sealwax.model.reply import Command, Reply
-from sealwax.policy.lane import LaneSettings
 from sealwax.policy.retry import RetrySettings
+from sealwax.policy.shaping.shape import Shape, site_shape
 from sealwax.policy.throttle import Rate
 from sealwax.store.limits import InProcessLimits, Limits
 from tests.support.deliveries import LATER, OK, REFUSED, START_MS, ended, queued
@@ -31,7 +31,7 @@ class Clock:
 class Bench:
     """A lane, what it asked for, and what it decided."""
 
-    settings: LaneSettings = field(default_factory=lambda: LaneSettings(connections=2))
+    settings: Shape = field(default_factory=lambda: site_shape(connections=2))
     stalled: bool = False
     clock_trusted: bool = True
     log_away_ms: int = 0
@@ -42,7 +42,7 @@ class Bench:
         self.wakes: list[float] = []
         self.discarded = False
         ports = LanePorts(
-            limits=lambda _site: self.settings,
+            shape=lambda _queued: self.settings,
             retry=RetrySettings(),
             clock=self.clock,
             clock_trusted=lambda: self.clock_trusted,
@@ -77,7 +77,7 @@ def test_no_more_messages_go_than_there_are_connections():
 
 
 def test_two_lanes_of_a_site_share_its_connections_and_its_rate():
-    settings = LaneSettings(connections=3, rate=Rate(period_ms=100, burst=2))
+    settings = site_shape(connections=3, rate=Rate(period_ms=100, burst=2))
     one = Bench(settings)
     other = Bench(settings, shared=one.shared)
     sent = one.give(queued(0), queued(1))
@@ -86,14 +86,16 @@ def test_two_lanes_of_a_site_share_its_connections_and_its_rate():
     assert offsets(other.after(100)) == [2]
     assert offsets(other.after(400)) == []  # the connections
     one.after(500, ended(sent[0], OK, one.clock.ms))
+    assert offsets(other.after(1)) == []  # the connection is kept for the next message
+    one.give(Freed(1))
     (last,) = other.after(1)
     assert isinstance(last, Send)
     by_cause = {wait.rule: wait.ms for wait in last.waits if wait.cause is not Cause.QUEUE}
-    assert by_cause["site:site.connections"] == 501
+    assert by_cause["site:site.connections"] == 502
 
 
 def test_a_slot_of_the_rate_is_booked_only_with_a_session():
-    bench = Bench(LaneSettings(connections=1, rate=Rate(period_ms=100, burst=5)))
+    bench = Bench(site_shape(connections=1, rate=Rate(period_ms=100, burst=5)))
     (first,) = bench.give(queued(0), queued(1), queued(2))
     (second,) = bench.give(ended(first, OK, bench.clock.ms))
     (third,) = bench.give(ended(second, OK, bench.clock.ms))
@@ -101,7 +103,7 @@ def test_a_slot_of_the_rate_is_booked_only_with_a_session():
 
 
 def test_transactional_goes_before_marketing_and_older_before_newer():
-    bench = Bench(LaneSettings(connections=1))
+    bench = Bench(site_shape(connections=1))
     first = bench.give(queued(0))
     bench.give(
         queued(1, stream="marketing", accepted_at_ms=START_MS - 9_000),
@@ -117,7 +119,7 @@ def test_transactional_goes_before_marketing_and_older_before_newer():
 
 
 def test_a_rate_spaces_messages_and_asks_to_be_woken():
-    bench = Bench(LaneSettings(connections=10, rate=Rate(period_ms=100)))
+    bench = Bench(site_shape(connections=10, rate=Rate(period_ms=100)))
     assert offsets(bench.give(queued(0), queued(1))) == [0]
     assert min(bench.wakes) == pytest.approx(bench.clock.ms + 100)
     assert offsets(bench.after(99)) == []
@@ -127,7 +129,7 @@ def test_a_rate_spaces_messages_and_asks_to_be_woken():
 
 
 def test_the_waits_of_a_message_add_up_to_its_time():
-    bench = Bench(LaneSettings(connections=1))
+    bench = Bench(site_shape(connections=1))
     (first,) = bench.give(queued(0))
     retry = queued(1, since_ms=START_MS - 70_000, not_before_ms=START_MS + 4_000, attempt=1)
     bench.give(retry)
@@ -201,7 +203,7 @@ def test_a_record_of_a_topic_that_is_read_at_once_waits_until_it_is_due():
 
 
 def test_what_waited_too_long_for_a_connection_is_parked_but_not_in_a_stall():
-    bench = Bench(LaneSettings(connections=1))
+    bench = Bench(site_shape(connections=1))
     bench.give(queued(0), queued(1), queued(2))
     bench.stalled = True
     assert bench.after(10_000) == []
@@ -217,6 +219,9 @@ def test_an_idle_lane_is_let_go_of_after_ten_minutes():
     bench.after(5, ended(sent, OK, bench.clock.ms))
     bench.after(599_000)
     assert not bench.discarded
+    bench.after(3_600_000)
+    assert not bench.discarded  # its connection is open
+    bench.give(Freed(1))
     bench.after(2_000)
     assert bench.discarded
 
@@ -253,7 +258,7 @@ def test_no_message_expires_while_the_clock_is_not_trusted():
 
 
 def test_nothing_is_parked_for_the_time_in_which_the_log_was_away():
-    bench = Bench(LaneSettings(connections=1))
+    bench = Bench(site_shape(connections=1))
     bench.give(queued(0), queued(1))
     bench.log_away_ms = 600_000
     assert bench.after(600_000) == []
@@ -274,7 +279,7 @@ def test_a_retry_whose_stamp_is_of_before_the_clock_was_set_back_is_not_late():
 
 
 def test_a_clock_that_was_set_back_makes_no_wait_negative():
-    bench = Bench(LaneSettings(connections=1))
+    bench = Bench(site_shape(connections=1))
     bench.give(queued(0), queued(1, since_ms=START_MS + 3_600_000))
     (parked,) = bench.after(10_000)
     assert isinstance(parked, Postpone)
@@ -282,7 +287,7 @@ def test_a_clock_that_was_set_back_makes_no_wait_negative():
 
 
 def test_a_lane_asks_to_be_woken_when_a_held_message_is_due_and_when_one_is_to_be_parked():
-    bench = Bench(LaneSettings(connections=1))
+    bench = Bench(site_shape(connections=1))
     bench.give(queued(0, not_before_ms=START_MS + 4_000))
     assert bench.wakes == [pytest.approx(START_MS + 4_000)]
     bench.give(queued(1), queued(2))
@@ -294,7 +299,7 @@ def test_a_lane_asks_to_be_woken_when_a_held_message_is_due_and_when_one_is_to_b
 
 
 def test_parked_messages_come_back_at_the_pace_at_which_the_lane_gets_rid_of_them():
-    bench = Bench(LaneSettings(connections=1))
+    bench = Bench(site_shape(connections=1))
     sent = bench.give(*(queued(i) for i in range(130)))
     for _ in range(2):  # two attempts in ten seconds
         sent = bench.after(1_000, ended(sent[0], OK, bench.clock.ms))
@@ -308,7 +313,7 @@ def test_parked_messages_come_back_at_the_pace_at_which_the_lane_gets_rid_of_the
 
 
 def test_the_pace_of_idle_minutes_before_a_burst_does_not_count():
-    bench = Bench(LaneSettings(connections=1))
+    bench = Bench(site_shape(connections=1))
     sent = bench.give(queued(0))
     bench.after(1_000, ended(sent[0], OK, bench.clock.ms))
     bench.after(300_000)
@@ -323,7 +328,7 @@ def test_the_pace_of_idle_minutes_before_a_burst_does_not_count():
 
 
 def test_a_site_that_is_slow_to_answer_at_all_does_not_hold_its_mail_for_an_hour():
-    bench = Bench(LaneSettings(connections=20))
+    bench = Bench(site_shape(connections=20))
     bench.give(*(queued(i) for i in range(120)))
     parked = [p for p in bench.after(10_000) if isinstance(p, Postpone)]
     assert len(parked) == 100
@@ -338,7 +343,7 @@ def test_a_lane_with_something_in_a_session_is_never_let_go_of():
 
 
 def test_what_waits_is_known_by_stream_and_by_what_it_waits_for():
-    bench = Bench(LaneSettings(connections=2))
+    bench = Bench(site_shape(connections=2))
     soon = START_MS + 5_000
     sent = bench.give(
         *(queued(i) for i in range(4)),
@@ -355,7 +360,7 @@ def test_a_lane_that_is_let_go_of_is_counted_no_more():
     bench = Bench()
     (sent,) = bench.give(queued(0))
     assert bench.lanes == {bench.lane}
-    bench.after(1_000, ended(sent, OK, bench.clock.ms))
+    bench.after(1_000, ended(sent, OK, bench.clock.ms), Freed(1))
     bench.after(3_600_000)
     assert bench.discarded
     assert not bench.lanes

@@ -15,6 +15,7 @@ from connectors.log.kafka.log import KafkaLog
 from connectors.log.kafka.setup import apply, found_differences, set_up
 from sealwax.errors import ConfigurationError
 from sealwax.model import topics
+from sealwax.policy.topic_layout import Found
 from tests.support.kafka import Cluster, namespace, running_kafka, tool
 from tests.support.platform import ROOT, SEALWAX
 from tests.support.waiting import wait_until
@@ -108,7 +109,8 @@ def test_of_three_copies_two_acknowledge_whatever_the_cluster_says(brokers, repl
 
 def test_topics_that_one_broker_has_not_heard_of_get_them_too(brokers, monkeypatch):
     with logged(brokers, None) as log:
-        answers, describe = [{}], log.topics.describe
+        answers: list[dict[str, Found]] = [{}]
+        describe = log.topics.describe
         monkeypatch.setattr(
             log.topics, "describe", lambda names: answers.pop() if answers else describe(names)
         )

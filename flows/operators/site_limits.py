@@ -1,0 +1,180 @@
+"""What a lane may do at its site: limits taken together, and given back together."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sealwax.policy.shaping.shape import Bound, Scope, Shape, What
+from sealwax.policy.throttle import Rate
+from sealwax.store.limits import Limits, Permits, RateLimit
+
+# How the system's own choice of a source address is called in the names of limits.
+_ANY_IP = "*"
+
+
+class Grant(NamedTuple):
+    """What may go now.
+
+    Attributes:
+        messages: How many.
+        opened: How many connections may be opened for them.
+        again_at_ms: When to ask again; None where only a connection that ends says it.
+        bound_by: The limit for which it is not more; None where it is all that was wanted.
+    """
+
+    messages: int
+    opened: int
+    again_at_ms: float | None = None
+    bound_by: Bound | None = None
+
+
+def _width(bound: Bound) -> tuple[bool, bool]:
+    """Sorts narrow limits before wide ones."""
+    return bound.scope is Scope.PROVIDER, not bound.per_ip
+
+
+class SiteLimits:
+    """The limits of one site and of its provider, as one lane asks for them.
+
+    A limit is shared by all lanes and processes that name it: `site:` and the site's name,
+    `provider:` and the provider's, each with `@` and the source address where that counts for
+    itself. A rate of connections is another limit than one of messages, with a name of its own.
+    """
+
+    def __init__(self, limits: Limits, site: str, shape: Shape, source_ip: str = "") -> None:
+        """Takes the limits in force."""
+        self._site = site
+        self._provider = shape.provider
+        self._source_ip = source_ip or _ANY_IP
+        self._connections: list[tuple[Bound, Permits]] = []
+        self._openings: list[tuple[Bound, RateLimit]] = []
+        self._messages: list[tuple[Bound, RateLimit]] = []
+        for bound in sorted(shape.bounds, key=_width):
+            if bound.scope is not Scope.DOMAIN:
+                self._add(limits, bound)
+        self._waits = False
+
+    def name(self, bound: Bound) -> str:
+        """What a limit is called among all."""
+        own = self._site if bound.scope is Scope.SITE else self._provider
+        return f"{bound.scope}:{own}" + (f"@{self._source_ip}" if bound.per_ip else "")
+
+    @property
+    def opens_by_rate(self) -> bool:
+        """Whether each connection that is tried counts."""
+        return bool(self._openings)
+
+    @property
+    def contended(self) -> bool:
+        """Whether other lanes of this process wait for a connection of this one."""
+        return any(permits.contended for _, permits in self._connections)
+
+    def grant(self, wanted: int, free: int, now_ms: float) -> Grant:
+        """Takes what may go now of `wanted` messages, `free` connections being open for them.
+
+        Messages come first in the order of narrow to wide limits: what a wide one refuses, narrow
+        ones get back.
+        """
+        if not wanted:
+            self.wants_no_more(now_ms)
+            return Grant(0, 0)
+        opened, bound_by = self._openable(max(0, wanted - free), now_ms)
+        again_at_ms: float | None = None
+        tried, messages = opened, min(wanted, free + opened)
+        taken: list[tuple[RateLimit, int]] = []
+        if opened and messages > free:
+            opened, again_at_ms, by = self._take(self._openings, opened, now_ms, taken)
+            bound_by = by or bound_by
+            messages = min(wanted, free + opened)
+        if messages:
+            messages, at_ms, by = self._take(self._messages, messages, now_ms, taken)
+            if by is not None:
+                again_at_ms, bound_by = at_ms, by
+        opened = self._begin(min(opened, max(0, messages - free)))
+        messages = min(messages, free + opened)
+        self._return(taken, messages, opened)
+        self._waits = messages < wanted
+        if tried > opened and again_at_ms is None and bound_by is None:
+            again_at_ms = now_ms  # another thread was quicker
+        return Grant(messages, opened, again_at_ms, bound_by)
+
+    def unused(self, grant: Grant, messages: int, opened: int) -> None:
+        """Gives back what was granted just now beyond so many messages and opened connections."""
+        if messages == grant.messages:
+            return
+        for _, rate in self._messages:
+            rate.give_back(grant.messages - messages)
+        for _, rate in self._openings:
+            rate.give_back(grant.opened - opened)
+        self.give_back(grant.opened - opened)
+
+    def wants_no_more(self, now_ms: float) -> None:
+        """Lets others go first from now on."""
+        if not self._waits:
+            return
+        self._waits = False
+        for _, permits in self._connections:
+            permits.room(0, now_ms, self._site)
+        for _, rate in (*self._openings, *self._messages):
+            rate.take(0, now_ms, self._site)
+
+    def give_back(self, connections: int) -> None:
+        """That many connections are gone."""
+        for _, permits in self._connections:
+            permits.give_back(connections)
+
+    def _add(self, limits: Limits, bound: Bound) -> None:
+        name = self.name(bound)
+        match bound.what, bound.value:
+            case What.CONNECTIONS, int(most):
+                self._connections.append((bound, limits.permits(name, most)))
+            case What.RATE, Rate() as rate:
+                self._messages.append((bound, limits.rate(name, rate)))
+            case What.CONNECTION_RATE, Rate() as rate:
+                self._openings.append((bound, limits.rate(f"{name} {bound.what}", rate)))
+            case _:
+                pass  # for the session itself
+
+    def _openable(self, wanted: int, now_ms: float) -> tuple[int, Bound | None]:
+        bound_by = None
+        for bound, permits in self._connections:
+            room = permits.room(wanted, now_ms, self._site)
+            if room < wanted:
+                wanted, bound_by = room, bound
+        return wanted, bound_by
+
+    def _take(
+        self,
+        rates: Sequence[tuple[Bound, RateLimit]],
+        wanted: int,
+        now_ms: float,
+        taken: list[tuple[RateLimit, int]],
+    ) -> tuple[int, float | None, Bound | None]:
+        """Takes from all; how many, and where that is not all, when there is more and why."""
+        again_at_ms, bound_by = None, None
+        for bound, rate in rates:
+            granted, at_ms = rate.take(wanted, now_ms, self._site)
+            taken.append((rate, granted))
+            if at_ms is not None:
+                wanted, again_at_ms, bound_by = granted, at_ms, bound
+            if not wanted:
+                break
+        return wanted, again_at_ms, bound_by
+
+    def _begin(self, wanted: int) -> int:
+        """Takes the permits of connections; fewer where another thread was quicker."""
+        begun: list[tuple[Permits, int]] = []
+        for _, permits in self._connections:
+            got = permits.take(wanted, self._site)
+            begun.append((permits, got))
+            wanted = min(wanted, got)
+        for permits, got in begun:
+            if got > wanted:
+                permits.give_back(got - wanted)
+        return wanted
+
+    def _return(self, taken: Sequence[tuple[RateLimit, int]], messages: int, opened: int) -> None:
+        openings = {id(rate) for _, rate in self._openings}
+        for rate, count in taken:
+            used = opened if id(rate) in openings else messages
+            if count > used:
+                rate.give_back(count - used)

@@ -1,0 +1,1 @@
+"""Shaping: which limits are in force for mail to a destination, and who says so."""
