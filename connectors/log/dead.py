@@ -117,6 +117,8 @@ def renamed(headers: Headers, names: frozenset[str]) -> Headers:
 
 def _cut(record: Record) -> tuple[bytes | None, Headers, str]:
     """Key and headers as far as they fit, the last ones first, which are ours; and what did not."""
+    if record.unreadable:
+        return None, (), "all of it, since it cannot be read"
     room = _AROUND_BYTES
     kept: list[tuple[str, bytes]] = []
     cut: list[str] = []

@@ -38,7 +38,8 @@ class Record(NamedTuple):
     """A record that was read.
 
     `stamp_ms` is the log's own append time (LogAppendTime), milliseconds since 1970. It never goes
-    back within a partition.
+    back within a partition. `unreadable` says why the log's client could not read what stands
+    there; then there is no key, value or header.
     """
 
     topic: str
@@ -48,6 +49,7 @@ class Record(NamedTuple):
     value: bytes | None
     headers: Headers
     stamp_ms: int
+    unreadable: str = ""
 
 
 def size_of(record: Record) -> int:

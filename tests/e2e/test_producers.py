@@ -326,6 +326,40 @@ def test_a_record_that_is_too_large_once_it_is_whole_holds_up_nobody(kafka, tmp_
         assert told.startswith("0 replayed, 0 were replayed before, 7 cannot be.")
 
 
+def test_what_no_client_can_read_is_put_aside_and_holds_up_nobody(kafka, tmp_path):
+    """A few kilobytes that a broker takes come to more than the bound of the client."""
+    requested = Requested(kafka)
+    bound = tmp_path / "kafka.properties"
+    bound.write_text(f"receive.message.max.bytes={(50 << 20) + 512}\n")
+    with (
+        running_sink(tmp_path / "sink") as sink,
+        running_platform(
+            tmp_path / "data",
+            {
+                "SEALWAX_SMTP_ROUTES": f"sink.test={sink.address}",
+                "SEALWAX_KAFKA_CONFIG": str(bound),
+                **requested.settings,
+            },
+        ) as platform,
+    ):
+        key = json.loads(platform.command("keys", "create", "shop", "--json"))["key"]
+        client = Client(requested)
+        for n in range(3):
+            mail = changed(to=f"user{n}@sink.test")
+            client.produce("none", b"", mail, [("api-key", key.encode())], 0)
+            client.flush()
+            client.produce("zstd", b"", b" " * (60 << 20), [("api-key", key.encode())], 0)
+            client.flush()
+        sink.wait_for(3, 120)
+        wait_until(lambda: len(dead_of(platform)) == 3, 60, "what cannot be read put aside")
+        for one in dead_of(platform).values():
+            assert one["reason"] == "unreadable"
+            assert "ecompress" in one["detail"]
+            assert raw_of(platform, one["id"]) == b""
+        told = platform.command("dead", "replay", "--all")
+        assert told.startswith("0 replayed, 0 were replayed before, 3 cannot be.")
+
+
 def test_a_header_whose_name_is_no_utf8_costs_a_record_nothing_else(kafka, tmp_path):
     requested = Requested(kafka)
     with (

@@ -55,6 +55,7 @@ class Requested:
             "bootstrap.servers": self._cluster.bootstrap,
             "group.id": f"{self.namespace}reader",
             "enable.auto.commit": False,
+            "receive.message.max.bytes": 256 << 20,
         })  # fmt: skip
         found = []
         for number in range(PARTITIONS):

@@ -4,6 +4,7 @@ import gc
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from operator import methodcaller
 
@@ -13,9 +14,11 @@ from confluent_kafka import TopicPartition as Place
 from typing_extensions import override
 
 from connectors.log.kafka.settings import Config, KafkaSettings
+from connectors.log.kafka.unreadable import UNREADABLE, Probe
 from connectors.log.port import Headers, Reader, Record, TopicPartition, size_of
+from sealwax import clock
 from sealwax.errors import LogPositionError
-from sealwax.model.topics import RETRY
+from sealwax.model.topics import REQUESTED, RETRY
 
 # What the readers of a consumer may hold fetched, and a reader at least.
 _BUDGET_BYTES = 32 << 20
@@ -75,6 +78,8 @@ class FetchedPartition(Reader):
         self.tp = tp
         self.next = offset  # of the record that is fetched next
         self.paused = False
+        self.stamp_ms = 0  # of the last record
+        self.probing = False  # the end of what cannot be read is looked for
         self.begun = False  # what is fetched before was for a reader that is closed
         self._fetcher = fetcher
         self._lock = threading.Lock()
@@ -115,6 +120,7 @@ class FetchedPartition(Reader):
         with self._lock:
             if record.offset >= self.next and self._error is None:
                 self.next = record.offset + 1
+                self.stamp_ms = record.stamp_ms
                 self._records.append(record)
                 self._bytes += size_of(record)
             return self._has_room(1)
@@ -131,7 +137,8 @@ class FetchedPartition(Reader):
 class Fetcher:
     """A consumer and its thread, for readers of different partitions. Thread-safe.
 
-    Guarantee: every record from a reader's offset on, once and in order. Where that offset was
+    Guarantee: every record from a reader's offset on, once and in order; one of a producer that
+    cannot be read is said to be `unreadable`. Where that offset was
     deleted the reader goes on at the start of the log (whoever must not skip looks at the gap); one
     that the log has not reached, or has no more, is an error: the topic was cut or made anew.
     """
@@ -139,6 +146,7 @@ class Fetcher:
     def __init__(self, settings: KafkaSettings, bounds: Bounds, *, delayed: bool) -> None:
         """Takes the cluster, what knows bounds, and whether all readers are of delay topics."""
         self.delayed = delayed
+        self._settings = settings
         self._namespace = settings.namespace
         self._bounds = bounds
         pace = _UNHURRIED if delayed else _QUICK
@@ -206,8 +214,43 @@ class Fetcher:
             self._put(reader, message)
         elif error.code() == _OUT_OF_RANGE:
             self._find(reader)
+        elif error.code() in UNREADABLE and topic in REQUESTED:
+            self._probe(reader, message.offset() or 0, error.str())
         else:
             logger.warning("a partition is not read", tp=tp, error=error.str())
+
+    def _probe(self, reader: FetchedPartition, batch: int, why: str) -> None:
+        """Looks in a thread where a batch ends that nobody can read; the partition waits for it."""
+        if reader.probing:
+            return
+        reader.probing = True
+        self._pause(reader)
+
+        def look() -> None:
+            try:
+                name, number = self._namespace + reader.tp.topic, reader.tp.partition
+                with closing(Probe(self._settings, name, number)) as probe:
+                    end = probe.end_of(batch, self._bounds(reader.tp)[1])
+            except Exception:
+                logger.exception("the end of an unreadable batch was not found", tp=reader.tp)
+                end = batch
+            self._orders.append(partial(self._pass_over, reader, end, why))
+
+        threading.Thread(target=look, name="unreadable", daemon=True).start()
+
+    def _pass_over(self, reader: FetchedPartition, end: int, why: str) -> None:
+        """Gives the reader what says that these records cannot be read, and goes on behind them."""
+        reader.probing = False
+        if self._readers.get(reader.tp) is not reader:
+            return
+        # Not below the one before, nor above the next one.
+        stamp_ms = reader.stamp_ms or clock.now_ms()
+        for offset in range(reader.next, end):
+            reader.put(Record(*reader.tp, offset, None, None, (), stamp_ms, unreadable=why))
+        logger.warning("records cannot be read", tp=reader.tp, next=end, error=why)
+        reader.paused = False
+        self._consumer.incremental_unassign([self._place(reader.tp)])
+        self._begin(reader)
 
     def _put(self, reader: FetchedPartition, message: Message) -> None:
         try:
@@ -232,7 +275,7 @@ class Fetcher:
             self._consumer.pause([self._place(reader.tp)])
 
     def _resume(self, reader: FetchedPartition) -> None:
-        if reader.paused and self._readers.get(reader.tp) is reader:
+        if reader.paused and not reader.probing and self._readers.get(reader.tp) is reader:
             reader.paused = False
             self._consumer.resume([self._place(reader.tp)])
 

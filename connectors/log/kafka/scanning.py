@@ -2,15 +2,18 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 
-from confluent_kafka import Consumer, KafkaError
+from confluent_kafka import Consumer, KafkaError, Message
 from confluent_kafka import TopicPartition as Place
 
 from connectors.log.kafka.fetching import record_of
 from connectors.log.kafka.settings import KafkaSettings
+from connectors.log.kafka.unreadable import UNREADABLE, Probe
 from connectors.log.port import Record, TopicPartition
 from sealwax import clock
-from sealwax.errors import LogAwayError
+from sealwax.errors import LogAwayError, LogPositionError
+from sealwax.model.topics import REQUESTED
 
 _AT_ONCE = 1_000
 _POLL_S = 0.5
@@ -33,8 +36,11 @@ class Scans:
     def scan(self, ranges: Mapping[TopicPartition, tuple[int, int]]) -> Iterator[Record]:
         """The records of each partition with start <= offset < end.
 
+        Those of producers that nobody can read are left out: a reader says them.
+
         Raises:
             LogAwayError: Nothing came for the timeout.
+            LogPositionError: A record of ours cannot be read.
         """
         wanted = {}
         for tp, (low, high) in self._bounds(list(ranges)).items():
@@ -84,7 +90,7 @@ class Scans:
                 if tp not in ends:
                     continue
                 if message.error() is not None:
-                    self._look_at(message.error(), consumer, tp, ends)
+                    self._look_at(message, consumer, tp, ends)
                     continue
                 offset = message.offset() or 0
                 if offset < ends[tp]:
@@ -93,16 +99,32 @@ class Scans:
                     self._done(consumer, tp, ends)
 
     def _look_at(
-        self, error: KafkaError | None, consumer: Consumer, tp: TopicPartition, ends: _Ends
+        self, message: Message, consumer: Consumer, tp: TopicPartition, ends: _Ends
     ) -> None:
+        error = message.error()
         code = None if error is None else error.code()
         if code == _END:
             self._done(consumer, tp, ends)
         elif code == _OUT_OF_RANGE:
             # Deleted meanwhile: on from the new start.
             start, _ = self._bounds([tp])[tp]
-            consumer.incremental_unassign([self._place(tp)])
-            consumer.incremental_assign([self._place(tp, start)])
+            self._go_on_at(start, consumer, tp)
+        elif error is not None and code in UNREADABLE:
+            batch = message.offset() or 0
+            if tp.topic not in REQUESTED:
+                raise LogPositionError(f"offset {batch} of {tp} cannot be read: {error.str()}")
+            with closing(
+                Probe(self._settings, self._settings.namespace + tp.topic, tp.partition)
+            ) as probe:
+                behind = probe.end_of(batch, self._bounds([tp])[tp][1])
+            if behind >= ends[tp]:
+                self._done(consumer, tp, ends)
+            else:
+                self._go_on_at(behind, consumer, tp)
+
+    def _go_on_at(self, offset: int, consumer: Consumer, tp: TopicPartition) -> None:
+        consumer.incremental_unassign([self._place(tp)])
+        consumer.incremental_assign([self._place(tp, offset)])
 
     def _done(
         self, consumer: Consumer, tp: TopicPartition, ends: dict[TopicPartition, int]

@@ -76,6 +76,8 @@ class KafkaSettings:
             "reconnect.backoff.max.ms": 2_000,
             # A partition whose leader moved is found again soon.
             "topic.metadata.refresh.interval.ms": 10_000,
+            # What a batch may come to when it is decompressed; for zstd a third of it is sure.
+            "receive.message.max.bytes": 256 << 20,
             **self.client,
             "bootstrap.servers": self.bootstrap,
         }
