@@ -111,7 +111,7 @@ class Intake:
             raise self._crashed(record)
         if record.unreadable:
             detail = f"it cannot be read, and its value was not kept: {record.unreadable}"
-            raise RejectedError("unreadable", detail, "", self._foreign_id(record))
+            raise RejectedError("unreadable_batch", detail, "", self._foreign_id(record))
         source = Position(record.topic, record.partition, record.offset)
         granted = self._granted(record)
         ident, tenant_id, accepted_at_ms = granted or self._of_producer(record)

@@ -353,7 +353,7 @@ def test_what_no_client_can_read_is_put_aside_and_holds_up_nobody(kafka, tmp_pat
         sink.wait_for(3, 120)
         wait_until(lambda: len(dead_of(platform)) == 3, 60, "what cannot be read put aside")
         for one in dead_of(platform).values():
-            assert one["reason"] == "unreadable"
+            assert one["reason"] == "unreadable_batch"
             assert "ecompress" in one["detail"]
             assert raw_of(platform, one["id"]) == b""
         told = platform.command("dead", "replay", "--all")
