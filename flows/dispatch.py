@@ -7,6 +7,7 @@ Acknowledgements of durable outcomes go back to the partitions that they settle.
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import bytewax.operators as op
@@ -102,8 +103,11 @@ def flow() -> Dataflow:
         on_free=bridge.on_free,
     )
     sites = Sites(settings.routes, resolver, bridge.arrive)
+    shaping = settings.shaping
     lanes = LanePorts(
-        shape=lambda _queued: settings.shape,
+        shape=partial(sites.shape, shaping),
+        domain_bounds=shaping.of_domain,
+        forget=sites.forget,
         retry=settings.retry,
         clock=clock,
         clock_trusted=process.clock_trusted,

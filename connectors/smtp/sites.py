@@ -10,6 +10,8 @@ import structlog
 from connectors.smtp.items import Queued
 from sealwax import clock
 from sealwax.model.reply import Reply
+from sealwax.policy.shaping.rules import ShapingRules
+from sealwax.policy.shaping.shape import Shape
 from sealwax.policy.site import site_of
 from sealwax.smtp.mx import Target
 from sealwax.smtp.resolver import Resolver
@@ -39,6 +41,7 @@ class Sites:
         self._resolver = resolver
         self._found = found
         self._waiting: dict[str, list[Queued]] = {}
+        self._hosts: dict[str, tuple[str, ...]] = {}  # of the sites that mail was placed in
         self._lock = threading.Lock()
 
     def place(self, queued: Queued) -> Queued | None:
@@ -48,7 +51,7 @@ class Sites:
             return queued._replace(site=self._routes.site(domain))
         known = self._resolver.known(domain)
         if known is not None:
-            return queued._replace(site=_named(domain, known))
+            return queued._replace(site=self._named(domain, known))
         queued = queued._replace(asked_ms=clock.now_ms())
         with self._lock:
             others = self._waiting.get(domain)
@@ -70,12 +73,30 @@ class Sites:
             # A defect of ours must not keep the messages: their attempts say it, and come again.
             logger.error("a look-up failed", domain=domain, exc_info=error)
         else:
-            site = _named(domain, answer.result())
+            site = self._named(domain, answer.result())
         self._found([queued._replace(site=site) for queued in waiting])
 
+    def shape(self, rules: ShapingRules, queued: Queued) -> Shape:
+        """The limits of the site that a message was placed in.
 
-def _named(domain: str, target: Target | Reply) -> str:
-    """A domain without hosts is a site by itself: its attempts say why there are none."""
-    if isinstance(target, Reply):
-        return domain
-    return _site_of(tuple(host.name for host in target.hosts))
+        A domain without hosts has those of any site: no connection is opened for it.
+        """
+        domain = queued.delivery.rcpt_domain
+        if self._routes.route(domain) is not None:
+            # A smart host takes the mail of all domains: no rule for one of them is its own.
+            return rules.of_routed(domain if queued.site == domain else "")
+        return rules.of_site(self._hosts.get(queued.site, ()))
+
+    def forget(self, site: str) -> None:
+        """Nothing is remembered of a site whose lane is gone."""
+        self._hosts.pop(site, None)
+
+    def _named(self, domain: str, target: Target | Reply) -> str:
+        """A domain without hosts is a site by itself: its attempts say why there are none."""
+        if isinstance(target, Reply):
+            return domain
+        hosts = tuple(host.name for host in target.hosts)
+        site = _site_of(hosts)
+        if site not in self._hosts:
+            self._hosts[site] = tuple(sorted(hosts))
+        return site

@@ -82,6 +82,7 @@ class LanePorts:
             is moved to a delay topic for having waited.
         shared: Keeps the limits, for all lanes that name them in whatever process.
         classifier: Knows what replies mean.
+        forget: Called with the site of a lane that is let go of.
         lanes: Those of the process that remember something, for `waiting_in`.
     """
 
@@ -96,6 +97,7 @@ class LanePorts:
     shared: Limits = field(default_factory=InProcessLimits)
     classifier: Classifier = field(default_factory=builtin)
     domain_bounds: Callable[[str], tuple[Bound, ...]] = lambda _domain: ()
+    forget: Callable[[str], None] = lambda _site: None
     lanes: set["Lane"] = field(default_factory=set)
 
 
@@ -323,6 +325,7 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         if self._queue.empty and not self._working and not self._held:
             if mono_ms - self._active_at_ms >= _IDLE_MS:
                 self._ports.lanes.discard(self)
+                self._ports.forget(self._site)
                 return self.DISCARD
             wake_ms = self._active_at_ms + _IDLE_MS
         else:

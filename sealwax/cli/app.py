@@ -23,6 +23,8 @@ VERBS = (
     ("doctor", "sealwax.cli.doctor:doctor", "Show what stands in the way of the mail."),
     ("dead", "sealwax.cli.dead:app", "Records that could not be processed: list, show, replay."),
     ("replies", "sealwax.cli.replies:app", "Replies of servers: explain one, list the unknown."),
+    ("shaping", "sealwax.cli.shaping:app", "Limits for mail to a destination: explain them."),
+    ("check", "sealwax.cli.check:check", "Check the rules for shaping and for replies."),
     ("topics", "sealwax.cli.topics:app", "Topics in Kafka: list, apply."),
     ("log", "sealwax.cli.log:app", "The log: copy it from the data directory to Kafka."),
     ("version", "sealwax.cli.app:print_version", "Print the version."),

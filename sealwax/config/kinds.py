@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from math import ceil
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -12,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from typing_extensions import override
 
 from sealwax.model.duration import format_duration, parse_duration
-from sealwax.policy.throttle import Rate
+from sealwax.policy.throttle import Rate, rate_from
 from sealwax.smtp.blocked import Blocked
 from sealwax.smtp.route import Routes
 
@@ -21,11 +20,6 @@ _NOT_IN_A_PATH = frozenset("?&")
 _HIGHEST_PORT = 65_535
 _BYTES = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 _SIZE = re.compile(r"([0-9]{1,12})(B|KB|MB|GB)", re.ASCII)
-_RATE = re.compile(r"([0-9]{1,6})/([smh])", re.ASCII)
-_RATE_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000}
-# What may come at once after a pause: as much as a tenth of a second allows. With less, a rate
-# above 10/s would lose the slots that pass between two looks at the clock.
-_BURST_MS = 100
 _DATABASE = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]{0,62})?/?", re.ASCII)
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,40}", re.ASCII)
 # As many partitions as a topic can have.
@@ -142,13 +136,7 @@ def _within(value: Any, low: Any, high: Any) -> Any:  # noqa: ANN401 - int or ti
 
 
 def _rate(text: str) -> Rate | None:
-    if not text:
-        return None
-    form = _RATE.fullmatch(text)
-    if form is None or int(form[1]) == 0:
-        raise ValueError
-    period_ms = _RATE_UNIT_MS[form[2]] / int(form[1])
-    return Rate(period_ms, max(1, ceil(_BURST_MS / period_ms)))
+    return rate_from(text) if text else None
 
 
 def _address(text: str) -> Address:

@@ -13,13 +13,14 @@ from sealwax.config.kinds import Address
 from sealwax.config.properties import read_properties
 from sealwax.model.topics import Stream
 from sealwax.policy.retry import RetrySettings
-from sealwax.policy.shaping.shape import Shape, site_shape
+from sealwax.policy.shaping.shape import Scope, What
 from sealwax.policy.sharing import UNUSED_MS
 from sealwax.smtp.route import Routes
 from sealwax.smtp.settings import SmtpSettings
 from sealwax.store.analytics.opening import AnalyticsSettings
 
 if TYPE_CHECKING:
+    from sealwax.policy.shaping.rules import ShapingRules
     from sealwax.store.limits.redis import RedisSettings
     from sealwax.store.relational import RelationalSettings
 
@@ -28,6 +29,7 @@ _LEAST_FREE_SHARE = 0.05
 # What all appends may take until retention has looked again, and more.
 _BEFORE_REFUSING_BYTES = 256 << 20
 _PARTITIONS = 4
+_DNS_PORT = 53
 _PARTITIONS_OF_KAFKA = 12
 # How much longer than for the lock of the log the API waits for the disk to answer.
 _FOR_THE_DISK = timedelta(seconds=10)
@@ -104,9 +106,26 @@ class Settings:
         return _ms(self.values["dead_kept"])
 
     @property
-    def shape(self) -> Shape:
-        """The limits of a site."""
-        return site_shape(self.values["connections_per_site"], self.values["rate_per_site"])
+    def shaping(self) -> "ShapingRules":
+        """The limits of sites, providers and domains.
+
+        Raises:
+            RuleError: The operator's file is not as it has to be.
+        """
+        # Imported when asked for: only dispatch and commands read the files.
+        from sealwax.policy.shaping.builtin import shaping  # noqa: PLC0415
+        from sealwax.policy.shaping.rule import Figure  # noqa: PLC0415
+
+        source = "settings of this installation"
+        set_here = [
+            Figure(Scope.SITE, what, False, self.values[name], source)
+            for what, name in (
+                (What.CONNECTIONS, "connections_per_site"),
+                (What.RATE, "rate_per_site"),
+            )
+            if self.values[name]
+        ]
+        return shaping(self.values["shaping"], set_here)
 
     @property
     def large_domains(self) -> Mapping[str, int]:
@@ -137,7 +156,10 @@ class Settings:
         idle_timeout = self._duration("smtp_idle_timeout")
         if self.redis is not None:
             idle_timeout = min(idle_timeout, timedelta(milliseconds=UNUSED_MS))
+        nameserver: Address | None = self.values["nameserver"]
         return SmtpSettings(
+            nameservers=(nameserver.host,) if nameserver else (),
+            nameserver_port=nameserver.port if nameserver else _DNS_PORT,
             ehlo_name=self.values["ehlo_name"] or socket.getfqdn(),
             port=self.values["smtp_port"],
             blocked=self.values["blocked_mx"],

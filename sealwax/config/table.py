@@ -70,16 +70,25 @@ SETTINGS = (
     ),
     Setting(
         "SEALWAX_CONNECTIONS_PER_SITE",
-        kinds.whole(1, 1000),
-        "20",
-        "SMTP sessions open at a time to one site.",
+        kinds.whole(1, 1000, optional=True),
+        "",
+        "Connections open at a time to one site, where no rule for its provider, the site or the "
+        "domain says otherwise: docs/shaping.md.",
+        computed="as the rules say: 10, and 20 where the domain is routed",
     ),
     Setting(
         "SEALWAX_RATE_PER_SITE",
         kinds.RATE,
         "",
-        "Messages over time to one site.",
-        computed="no limit",
+        "Messages over time to one site, where no rule says otherwise.",
+        computed="as the rules say: 100/s, and no limit where the domain is routed",
+    ),
+    Setting(
+        "SEALWAX_SHAPING",
+        kinds.FILE,
+        "",
+        "File with your own limits for providers, sites and domains: docs/shaping.md.",
+        computed="the rules that come with sealwax alone",
     ),
     Setting(
         "SEALWAX_LARGE_DOMAINS",
@@ -108,6 +117,13 @@ SETTINGS = (
         kinds.whole(1, 65_535),
         "25",
         "Port of MX hosts; routes bring their own.",
+    ),
+    Setting(
+        "SEALWAX_NAMESERVER",
+        kinds.OPTIONAL_ADDRESS,
+        "",
+        "DNS resolver for MX hosts and their addresses.",
+        computed="those of the system",
     ),
     Setting(
         "SEALWAX_DNS_TIMEOUT",

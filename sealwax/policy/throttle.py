@@ -1,9 +1,17 @@
 """Rates: how often something may happen, in the virtual scheduling form of GCRA."""
 
+import re
 from dataclasses import dataclass
+from math import ceil
 from typing import NamedTuple
 
 from typing_extensions import override
+
+_FORM = re.compile(r"([0-9]{1,6})/([smh])", re.ASCII)
+_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000}
+# What may come at once after a pause: as much as a tenth of a second allows. With less, a rate
+# above 10/s would lose the slots that pass between two looks at the clock.
+_BURST_MS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +29,15 @@ class Rate:
     @override
     def __str__(self) -> str:
         return f"{1000 / self.period_ms:g}/s"
+
+
+def rate_from(text: str) -> Rate:
+    """The rate that is written as `100/s`, `100/m` or `100/h`. Raises ValueError for all else."""
+    form = _FORM.fullmatch(text)
+    if form is None or int(form[1]) == 0:
+        raise ValueError(text)
+    period_ms = _UNIT_MS[form[2]] / int(form[1])
+    return Rate(period_ms, max(1, ceil(_BURST_MS / period_ms)))
 
 
 class Admission(NamedTuple):

@@ -14,8 +14,7 @@ from sealwax.config.manual import manual
 from sealwax.config.table import SETTINGS
 from sealwax.errors import ConfigurationError
 from sealwax.model.topics import Stream
-from sealwax.policy.shaping.shape import site_shape
-from sealwax.policy.throttle import Rate
+from sealwax.policy.shaping.builtin import builtin
 from sealwax.smtp.route import Route
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +34,7 @@ def test_without_any_variable_the_documented_defaults_hold():
     assert settings.retry.delays_ms == (60_000, 300_000, 900_000, 3_600_000)
     assert settings.give_up_after_ms(Stream.MARKETING) == 24 * 3_600_000
     assert settings.idempotency_keys_kept_ms == 24 * 3_600_000
-    assert settings.shape == site_shape(connections=20)
+    assert settings.shaping is builtin()
     assert settings.smtp.dot_timeout == timedelta(minutes=10)
     assert settings.smtp.ehlo_name
     assert isinstance(settings.log, LogSettings)
@@ -75,7 +74,8 @@ def test_routes_rates_and_sizes_are_read():
         }
     )
     assert settings.routes.route("x.b.test") == Route("::1", 26)
-    assert settings.shape == site_shape(7, Rate(period_ms=10, burst=10))
+    shape = settings.shaping.of_routed("a.test")
+    assert shape.named() == (("connections", "7"), ("rate", "100/s"))
     log, accepting = settings.log, settings.accepting_log
     assert isinstance(log, LogSettings)
     assert isinstance(accepting, LogSettings)

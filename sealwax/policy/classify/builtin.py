@@ -6,9 +6,9 @@ from functools import cache
 from typing import Any
 
 from sealwax.policy.classify.classifier import Classifier
-from sealwax.policy.classify.providers import providers_from
-from sealwax.policy.classify.rule_error import RuleError
 from sealwax.policy.classify.rule_file import rules_from
+from sealwax.policy.rule_error import RuleError
+from sealwax.policy.shaping.builtin import builtin as shaping_rules
 
 _RULES = importlib.resources.files("sealwax.policy") / "rules"
 
@@ -20,7 +20,7 @@ def builtin() -> Classifier:
     Raises:
         RuleError: A file was changed and is not as it has to be; the text says where.
     """
-    providers = providers_from(_read("providers.toml"))
+    providers = shaping_rules().providers
     return Classifier(rules_from(_read("bounce.toml"), providers.names), providers)
 
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from sealwax.errors import ConfigurationError
 from sealwax.model.reply import BEFORE_RCPT, Reply
 from sealwax.policy.classify.fates import KEEP, RETRY, Classified
-from sealwax.policy.classify.providers import Providers
 from sealwax.policy.classify.rule import CODE_WORDS, NO_REPLY, OTHER, PERMANENT, TEMPORARY, Rule
 from sealwax.policy.classify.words import line_of, stand_in, words_of
+from sealwax.policy.shaping.providers import Providers
 
 _EVERYBODY = ""
 _NONE = 1 << 30  # behind all rules

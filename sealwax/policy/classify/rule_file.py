@@ -24,8 +24,8 @@ from sealwax.policy.classify.fates import (
     Towards,
 )
 from sealwax.policy.classify.rule import CODE_WORDS, UNKNOWN, Rule
-from sealwax.policy.classify.rule_error import RuleError
 from sealwax.policy.classify.words import is_linear, pieces_of
+from sealwax.policy.rule_error import RuleError
 
 E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
@@ -160,7 +160,7 @@ class _Reader:
         named = self._texts("provider")
         for provider in named:
             if provider not in self._providers:
-                self._fail("provider", f"{provider!r} is not in providers.toml")
+                self._fail("provider", f"{provider!r} is not in shaping.toml")
         return named
 
     def _commands(self) -> tuple[str, ...]:
