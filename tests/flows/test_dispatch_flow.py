@@ -1,9 +1,11 @@
 """The dispatch graph: over a real log, engine and server, and over hand-made facts."""
 
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,12 +33,16 @@ from sealwax import clock
 from sealwax.model import topics
 from sealwax.model.delivery import Position
 from sealwax.policy.retry import RetrySettings
-from sealwax.policy.shaping.shape import Shape, site_shape
+from sealwax.policy.shaping.rule import Figure
+from sealwax.policy.shaping.rule_file import rules_from
+from sealwax.policy.shaping.rules import ShapingRules
+from sealwax.policy.shaping.shape import Scope, Shape, What, site_shape
 from sealwax.smtp.engine import SmtpEngine
 from sealwax.smtp.resolver import Resolver
 from sealwax.smtp.route import Routes
 from sealwax.smtp.settings import SmtpSettings
 from sealwax.store.limits import InProcessLimits, Limits, Permits
+from tests.support.counted_sink import CountedSink, counted_sink
 from tests.support.deliveries import delivery
 from tests.support.lifecycle import UntilSettled
 from tests.support.smtp_dns import dns_server
@@ -52,8 +58,8 @@ STUFFED = MESSAGE.replace(b"\r\n.", b"\r\n..")
 class NotedLimits(InProcessLimits):
     """Keeps the names of what it was asked for."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, timers: Timers) -> None:
+        super().__init__(lambda site, at_ms: timers.wake(at_ms, site))
         self.names: set[str] = set()
 
     @override
@@ -103,7 +109,12 @@ def fill(log: Log, count: int = COUNT) -> None:
 
 @contextmanager
 def started(
-    settling: Settling, routes: Routes, smtp: SmtpSettings, limits: Limits
+    settling: Settling,
+    routes: Routes,
+    smtp: SmtpSettings,
+    timers: Timers,
+    limits: Limits,
+    rules: ShapingRules,
 ) -> Iterator[dispatch.Ports]:
     """Ports over a real engine."""
     writer = OutcomeWriter(settling)
@@ -112,9 +123,15 @@ def started(
     process = UntilSettled(settling, READY, idle=lambda: not bridge.busy)
     resolver = Resolver(smtp, Random(1))
     sites = Sites(routes, resolver, bridge.arrive)
-    engine = SmtpEngine(smtp, bridge.on_result, bridge.on_hanging, lambda: True, resolver=resolver)
-    timers = Timers()
-    lanes = replace(lane_ports(site_shape(connections=3), timers), shared=limits)
+    engine = SmtpEngine(
+        smtp,
+        bridge.on_result,
+        bridge.on_hanging,
+        lambda: True,
+        resolver=resolver,
+        on_free=bridge.on_free,
+    )
+    lanes = replace(lane_ports(Shape(), timers), shared=limits, shape=partial(sites.shape, rules))
     engine.start()
     try:
         yield dispatch.Ports(
@@ -131,15 +148,26 @@ def started(
         resolver.close()
 
 
+THREE = ShapingRules(
+    [],
+    [Figure(Scope.SITE, What.CONNECTIONS, per_ip=False, value=3, source="")],
+)
+
+
 def dispatched(
-    log: Log, server: ScriptedServer, workers: int, nameserver_port: int | None = None
+    log: Log,
+    server: ScriptedServer | CountedSink,
+    workers: int,
+    nameserver_port: int | None = None,
+    rules: ShapingRules = THREE,
 ) -> set[str]:
     """Runs the flow until everything in the ready topic is settled; the names of its limits.
 
     All mail goes to the server: by a route, or where there is a nameserver, as that says.
     """
     settling = Settling(log, dispatch.spec(), range(PARTITIONS))
-    smtp, limits = replace(QUICK, open_sessions=10), NotedLimits()
+    smtp, timers = replace(QUICK, open_sessions=10), Timers()
+    limits = NotedLimits(timers)
     routes = Routes.parse(f"*=127.0.0.1:{server.port}")
     if nameserver_port is not None:
         routes = Routes()
@@ -150,10 +178,35 @@ def dispatched(
             nameserver_port=nameserver_port,
             allow_private_mx=True,
         )
-    with started(settling, routes, smtp, limits) as ports:
+    with started(settling, routes, smtp, timers, limits, rules) as ports:
         cluster_main(dispatch.build(ports), [], 0, worker_count_per_proc=workers)
     settling.close()
     return limits.names
+
+
+OF_A_PROVIDER = """
+[default]
+limits = [{ connections = 5 }, { messages_per_connection = 4 }]
+[provider.p]
+name = "P"
+mx = ["p.test"]
+limits = [{ at = "provider", connections = 3 }]
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_sites_of_a_provider_have_its_connections_together(log, workers):
+    """Ten domains, each with a host of its own, and the mail of all gets through."""
+    fill(log)
+    zone = {(f"d{n}.test", "MX"): [f"1 mx{n}.p.test."] for n in range(10)}
+    zone |= {(f"mx{n}.p.test", "A"): ["127.0.0.1"] for n in range(10)}
+    rules = ShapingRules(rules_from(tomllib.loads(OF_A_PROVIDER), "test", sourced=False))
+    with counted_sink(0.002) as sink, dns_server(zone) as names:
+        limits = dispatched(log, sink, workers, names.port, rules)
+        assert sink.taken == Counter(f"user{n}@d{n % 10}.test" for n in range(COUNT))
+        assert sink.most_open <= 3
+        assert sink.most_at_work == 3
+    assert limits == {"provider:p", *(f"site:mx{n}.p.test" for n in range(10))}
 
 
 def test_mail_of_a_large_domain_is_spread_and_dispatch_knows_only_the_domain(log):
