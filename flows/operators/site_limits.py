@@ -66,36 +66,40 @@ class SiteLimits:
     @property
     def contended(self) -> bool:
         """Whether other lanes of this process wait for a connection of this one."""
-        return any(permits.contended for _, permits in self._connections)
+        return any(permits.contended(self._site) for _, permits in self._connections)
 
     def grant(self, wanted: int, free: int, now_ms: float) -> Grant:
         """Takes what may go now of `wanted` messages, `free` connections being open for them.
 
-        Messages come first in the order of narrow to wide limits: what a wide one refuses, narrow
-        ones get back.
+        Only the limits that bind are asked for more than may go: whoever stands in line at a limit
+        must be able to use what it gets there.
         """
         if not wanted:
             self.wants_no_more(now_ms)
             return Grant(0, 0)
-        opened, bound_by = self._openable(max(0, wanted - free), now_ms)
-        again_at_ms: float | None = None
-        tried, messages = opened, min(wanted, free + opened)
+        can, binding = self._possible(wanted, free, now_ms)
+        again_at_ms: list[float] = []
         taken: list[tuple[RateLimit, int]] = []
-        if opened and messages > free:
-            opened, again_at_ms, by = self._take(self._openings, opened, now_ms, taken)
-            bound_by = by or bound_by
-            messages = min(wanted, free + opened)
-        if messages:
-            messages, at_ms, by = self._take(self._messages, messages, now_ms, taken)
-            if by is not None:
-                again_at_ms, bound_by = at_ms, by
-        opened = self._begin(min(opened, max(0, messages - free)))
+        opened = max(0, can - free)
+        for bound, rate in self._openings:
+            more = max(0, wanted - free) if bound in binding else opened
+            granted, at_ms = rate.take(more, now_ms, self._site)
+            taken.append((rate, granted))
+            opened = min(opened, granted)
+            again_at_ms += [at_ms] if at_ms is not None else []
+        messages = min(can, free + opened)
+        for bound, rate in self._messages:
+            granted, at_ms = rate.take(wanted if bound in binding else messages, now_ms, self._site)
+            taken.append((rate, granted))
+            messages = min(messages, granted)
+            again_at_ms += [at_ms] if at_ms is not None else []
+        opened = self._begin(max(0, messages - free), max(0, wanted - free), binding, now_ms)
         messages = min(messages, free + opened)
         self._return(taken, messages, opened)
         self._waits = messages < wanted
-        if tried > opened and again_at_ms is None and bound_by is None:
-            again_at_ms = now_ms  # another thread was quicker
-        return Grant(messages, opened, again_at_ms, bound_by)
+        if messages < can and not again_at_ms:
+            again_at_ms.append(now_ms)  # another thread was quicker
+        return Grant(messages, opened, max(again_at_ms, default=None), next(iter(binding), None))
 
     def unused(self, grant: Grant, messages: int, opened: int) -> None:
         """Gives back what was granted just now beyond so many messages and opened connections."""
@@ -134,43 +138,35 @@ class SiteLimits:
             case _:
                 pass  # for the session itself
 
-    def _openable(self, wanted: int, now_ms: float) -> tuple[int, Bound | None]:
-        bound_by = None
-        for bound, permits in self._connections:
-            room = permits.room(wanted, now_ms, self._site)
-            if room < wanted:
-                wanted, bound_by = room, bound
-        return wanted, bound_by
+    def _possible(self, wanted: int, free: int, now_ms: float) -> tuple[int, list[Bound]]:
+        """How many messages may go, and the limits for which it is not more."""
+        can, binding = wanted, list[Bound]()
+        limits: list[tuple[Bound, Permits | RateLimit]] = []
+        limits += self._messages
+        limits += self._connections
+        limits += self._openings
+        for bound, limit in limits:
+            room = limit.peek(now_ms, self._site)
+            if bound.what is not What.RATE:
+                room += free
+            if room < can:
+                can, binding = room, [bound]
+            elif room == can < wanted:
+                binding.append(bound)
+        return can, binding
 
-    def _take(
-        self,
-        rates: Sequence[tuple[Bound, RateLimit]],
-        wanted: int,
-        now_ms: float,
-        taken: list[tuple[RateLimit, int]],
-    ) -> tuple[int, float | None, Bound | None]:
-        """Takes from all; how many, and where that is not all, when there is more and why."""
-        again_at_ms, bound_by = None, None
-        for bound, rate in rates:
-            granted, at_ms = rate.take(wanted, now_ms, self._site)
-            taken.append((rate, granted))
-            if at_ms is not None:
-                wanted, again_at_ms, bound_by = granted, at_ms, bound
-            if not wanted:
-                break
-        return wanted, again_at_ms, bound_by
-
-    def _begin(self, wanted: int) -> int:
+    def _begin(self, opened: int, wanted: int, binding: Sequence[Bound], now_ms: float) -> int:
         """Takes the permits of connections; fewer where another thread was quicker."""
         begun: list[tuple[Permits, int]] = []
-        for _, permits in self._connections:
-            got = permits.take(wanted, self._site)
+        for bound, permits in self._connections:
+            permits.room(wanted if bound in binding else opened, now_ms, self._site)
+            got = permits.take(opened, self._site)
             begun.append((permits, got))
-            wanted = min(wanted, got)
+            opened = min(opened, got)
         for permits, got in begun:
-            if got > wanted:
-                permits.give_back(got - wanted)
-        return wanted
+            if got > opened:
+                permits.give_back(got - opened)
+        return opened
 
     def _return(self, taken: Sequence[tuple[RateLimit, int]], messages: int, opened: int) -> None:
         openings = {id(rate) for _, rate in self._openings}

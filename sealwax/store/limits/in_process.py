@@ -1,6 +1,7 @@
 """Limits that one process keeps for itself."""
 
 import threading
+from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
 from typing_extensions import override
@@ -25,9 +26,17 @@ class _Permits(Permits):
         self._lock = threading.Lock()
 
     @override
+    def peek(self, now_ms: float, who: str = "") -> int:
+        with self._lock:
+            return self._waiters.left(who, self.most - self._in_use, now_ms)
+
+    @override
     def room(self, wanted: int, now_ms: float, who: str = "") -> int:
         with self._lock:
-            return self._waiters.ask(who, wanted, self.most - self._in_use, now_ms)
+            granted = self._waiters.ask(who, wanted, self.most - self._in_use, now_ms)
+            turn = () if wanted else self._turn()
+        self._let_go(turn)
+        return granted
 
     @override
     def take(self, count: int, who: str = "") -> int:
@@ -41,14 +50,19 @@ class _Permits(Permits):
     def give_back(self, count: int) -> None:
         with self._lock:
             self._in_use -= count
-            turn = self._waiters.first(self.most - self._in_use) if self._waiters.missing else ()
+            turn = self._turn()
+        self._let_go(turn)
+
+    @override
+    def contended(self, who: str) -> bool:
+        return self._waiters.besides(who)
+
+    def _turn(self) -> Sequence[str]:
+        return self._waiters.first(self.most - self._in_use) if self._waiters.missing else ()
+
+    def _let_go(self, turn: Sequence[str]) -> None:
         for who in turn:
             self._on_room(who, clock.monotonic() * 1000)
-
-    @property
-    @override
-    def contended(self) -> bool:
-        return self._waiters.missing > 0
 
 
 class _Rate(RateLimit):
@@ -57,6 +71,12 @@ class _Rate(RateLimit):
         self._horizon_ms = float("-inf")
         self._waiters = Waiters(_GONE_AFTER_MS)
         self._lock = threading.Lock()
+
+    @override
+    def peek(self, now_ms: float, who: str = "") -> int:
+        with self._lock:
+            free = admitted_at_once(self.rate, horizon_ms=self._horizon_ms, now_ms=now_ms)
+            return self._waiters.left(who, free, now_ms)
 
     @override
     def take(self, wanted: int, now_ms: float, who: str = "") -> Taken:

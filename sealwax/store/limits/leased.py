@@ -6,8 +6,9 @@ the counter and brings the answers.
 
 import threading
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections import deque
-from itertools import islice
+from operator import itemgetter
 from typing import Protocol
 
 from typing_extensions import override
@@ -122,6 +123,11 @@ class LeasedPermits(Leased, Permits):
         self._peak_since_ms = -_NEVER
 
     @override
+    def peek(self, now_ms: float, who: str = "") -> int:
+        with self._lock:
+            return self._waiters.left(who, self._allowed(now_ms) - self._in_use, now_ms)
+
+    @override
     def room(self, wanted: int, now_ms: float, who: str = "") -> int:
         away = self._counter.standing.away_since_ms is not None
         with self._lock:
@@ -130,8 +136,11 @@ class LeasedPermits(Leased, Permits):
             asks = away or (wanted > free and self._usable < self._most)
             # Those who have some and want more can wait for the next call.
             at_ms = max(now_ms + _NEARLY_MS if self._usable else now_ms, self._again_ms)
+            passed_on = not wanted and self._waiters.missing > 0
         if asks:
             self._counter.ask(self, at_ms)
+        if passed_on:
+            self._counter.let_go(self.turn(now_ms))
         return granted
 
     @override
@@ -150,10 +159,9 @@ class LeasedPermits(Leased, Permits):
         if waited_for:
             self._counter.let_go(self.turn(clock.monotonic() * 1000))
 
-    @property
     @override
-    def contended(self) -> bool:
-        return self._waiters.missing > 0
+    def contended(self, who: str) -> bool:
+        return self._waiters.besides(who)
 
     @override
     def due_ms(self) -> float:
@@ -253,13 +261,23 @@ class LeasedRate(Leased, RateLimit):
         self._horizon_ms = 0.0
 
     @override
+    def peek(self, now_ms: float, who: str = "") -> int:
+        standing = self._counter.standing
+        with self._lock:
+            self._drop_void(now_ms)
+            usable = self._usable_at(now_ms)
+            if standing.away_since_ms is not None:
+                usable += self._alone_at(now_ms, standing)[0]
+            return self._waiters.left(who, usable, now_ms)
+
+    @override
     def take(self, wanted: int, now_ms: float, who: str = "") -> Taken:
         standing = self._counter.standing
         away = standing.away_since_ms is not None
         with self._lock:
             self._drop_void(now_ms)
             tokens = self._tokens
-            usable = sum(1 for token in islice(tokens, _MOST_TOKENS) if token[0] <= now_ms)
+            usable = self._usable_at(now_ms)
             alone, alone_ms = self._alone_at(now_ms, standing) if away else (0, _NEVER)
             count = self._waiters.ask(who, wanted, usable + alone, now_ms)
             self._waiters.took(who, count)
@@ -353,6 +371,10 @@ class LeasedRate(Leased, RateLimit):
     def _drop_void(self, now_ms: float) -> None:
         while self._tokens and self._tokens[0][1] < now_ms:
             self._tokens.popleft()
+
+    def _usable_at(self, now_ms: float) -> int:
+        """Tokens whose time has come; they stand in the order of their times."""
+        return bisect_right(self._tokens, now_ms, key=itemgetter(0))
 
     def _alone_at(self, now_ms: float, standing: Standing) -> tuple[int, float]:
         """What this process's own part of the rate lets go now, and when there is more."""

@@ -29,11 +29,15 @@ class Taken(NamedTuple):
 class Permits(Protocol):
     """How many at once."""
 
+    def peek(self, now_ms: float, who: str = "") -> int:
+        """How many may begin now; asks for none."""
+        ...
+
     def room(self, wanted: int, now_ms: float, who: str = "") -> int:
         """How many of `wanted` may begin now; what is missing is asked for.
 
         Never blocks. Where it is less than wanted, `on_room` says when it may be more. Asked with 0
-        by those who want no more.
+        by those who want no more: the next one has its turn.
         """
         ...
 
@@ -48,14 +52,17 @@ class Permits(Protocol):
         """That many have ended."""
         ...
 
-    @property
-    def contended(self) -> bool:
-        """Whether somebody in this process was refused, and still waits."""
+    def contended(self, who: str) -> bool:
+        """Whether anybody else in this process was refused, and still waits."""
         ...
 
 
 class RateLimit(Protocol):
     """How many over time."""
+
+    def peek(self, now_ms: float, who: str = "") -> int:
+        """How many may go now; asks for none."""
+        ...
 
     def take(self, wanted: int, now_ms: float, who: str = "") -> Taken:
         """Takes up to `wanted` at a monotonic time in milliseconds; never blocks.

@@ -30,12 +30,21 @@ class Waiters:
 
     def ask(self, who: str, wanted: int, free: int, now_ms: float) -> int:
         """How many of `wanted` are granted of those that are free; the rest is waited for."""
-        granted = max(0, min(wanted, free - self._before(who, free, now_ms)))
+        granted = min(wanted, self.left(who, free, now_ms))
         if wanted:
             self._stay(who, wanted, granted, now_ms)
         else:
             self._leave(who)
         return granted
+
+    def left(self, who: str, free: int, now_ms: float) -> int:
+        """What those before it leave of what is free."""
+        return max(0, free - self._before(who, free, now_ms))
+
+    def besides(self, who: str) -> bool:
+        """Whether anybody else was refused."""
+        own = self._all.get(who)
+        return self.missing > (own.missing if own else 0)
 
     def took(self, who: str, count: int) -> None:
         """That many of what was granted are in use now."""

@@ -157,6 +157,19 @@ def test_a_lane_that_has_mail_lets_others_go_first_when_its_connection_is_full()
     assert third.queued.site == "b"
 
 
+def test_a_lane_that_waits_for_its_rate_keeps_its_connections_and_holds_up_nobody():
+    """Neither does it end what it will use, nor stand in line for what it cannot use."""
+    by_rate = Bound(Scope.SITE, What.RATE, Rate(1_000))
+    lanes = Lanes(shape(*site_shape(9).bounds, by_rate, of_provider(What.CONNECTIONS, 3)))
+    (first,) = lanes.give("a", *(mail("a", i) for i in range(50)))
+    lanes.end(first, freed=False)
+    (second,) = lanes.after(1_000)
+    assert second.permits == 0
+    assert lanes.let_go == []
+    lanes.shape = shape(*site_shape(9).bounds, of_provider(What.CONNECTIONS, 3))
+    assert len(lanes.give("b", *(mail("b", i) for i in range(5)))) == 2
+
+
 def test_the_rate_of_a_provider_is_shared_by_its_sites_in_turn_and_named():
     lanes = Lanes(shape(*site_shape(50).bounds, of_provider(What.RATE, Rate(100))))
     for site in ("a", "b", "c"):
