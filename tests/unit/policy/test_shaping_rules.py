@@ -214,6 +214,7 @@ SHAPES = {
     "aol.com": ("yahoo", {"messages_per_connection": 20}),
     "icloud.com": ("apple", {"provider.connections@ip": 10, "messages_per_connection": 5}),
     "comcast.net": ("comcast", {"provider.connections@ip": 25}),
+    "cox.net": ("cox", {"provider.connections@ip": 10, "messages_per_connection": 100}),
     "gmx.net": ("gmx", {"provider.connections@ip": 4, "messages_per_connection": 20}),
     "web.de": ("gmx", {"provider.connections@ip": 4, "messages_per_connection": 20}),
     "orange.fr": ("orange", {"provider.connections@ip": 2}),
@@ -233,6 +234,11 @@ def test_what_our_rules_come_to(domain):
     said = {name: text.partition(" ")[0] for name, text in shape.named()}
     assert {name: said[name] for name in limits} == {k: str(v) for k, v in limits.items()}
     assert said["rate"] == "100/s"
+
+
+def test_hosts_with_the_name_of_a_filter_are_no_other_customers():
+    of = builtin().providers.of
+    assert (of("cxr.mx.a.cloudfilter.net"), of("tmo-east.mx.a.cloudfilter.net")) == ("cox", "")
 
 
 def test_our_rules_have_nothing_wrong_and_each_with_limits_is_reached():
