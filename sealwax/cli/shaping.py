@@ -1,6 +1,7 @@
 """`sealwax shaping`: which limits hold for a destination, and why."""
 
 import random
+from ipaddress import ip_address
 from typing import Annotated, Any, NamedTuple
 
 from cyclopts import App, Parameter
@@ -11,7 +12,8 @@ from sealwax.config import Settings, load
 from sealwax.errors import ConfigurationError
 from sealwax.model.address import AddressError, a_label_domain
 from sealwax.model.reply import Reply
-from sealwax.policy.shaping.rule import Step
+from sealwax.policy.shaping.builtin import FILE
+from sealwax.policy.shaping.rule import Rule, Step
 from sealwax.policy.shaping.rules import ShapingRules, Stated
 from sealwax.policy.shaping.shape import Bound
 from sealwax.policy.site import site_of
@@ -20,8 +22,8 @@ from sealwax.smtp.resolver import Resolver
 app = App(name="shaping", help="Limits for mail to a destination: explain them.")
 
 _HEADINGS = ("at", "limit", "counted", "value", "rule", "from")
-_STEPS = "default < settings < provider < site < domain"
-_STEPS_ROUTED = "routed < settings < domain"
+_STEPS = (Step.DEFAULT, Step.SETTINGS, Step.PROVIDER, Step.SITE, Step.DOMAIN)
+_STEPS_ROUTED = (Step.ROUTED, Step.SETTINGS, Step.DOMAIN)
 
 
 class Destination(NamedTuple):
@@ -53,26 +55,38 @@ def explain(
         domain = a_label_domain(domain)
     except AddressError as error:
         raise ConfigurationError(f"{domain!r} {error}") from error
+    ip = _address(ip) if ip else ""
     to = _destination(settings, rules, domain)
     routed = not to.hosts
-    stated = rules.stated_for_routed(domain) if routed else rules.stated_for(to.hosts)
+    # A smart host takes the mail of all domains: no rule for one of them is its own.
+    alone = domain if to.site == domain else ""
+    stated = rules.stated_for_routed(alone) if routed else rules.stated_for(to.hosts)
     stated = [*stated, *rules.stated_for_domain(domain)]
-    shape = rules.of_routed(domain) if routed else rules.of_site(to.hosts)
+    shape = rules.of_routed(alone) if routed else rules.of_site(to.hosts)
     bounds = (*shape.bounds, *rules.of_domain(domain))
-    provider = "" if routed else rules.providers.of_all(to.hosts)
+    steps = _STEPS_ROUTED if routed else _STEPS
     if json:
-        say_json(_facts(to, provider, bounds, stated, ip))
+        merged = {"provider": shape.provider, "merged": list(steps)}
+        say_json({**to._asdict(), **merged, **_facts(bounds, stated, ip)})
         return
+    provider = shape.provider
     named = f"{provider} ({rules.providers.names[provider]})" if provider else "none that is known"
     say(f"site      {to.site}")
     say(f"provider  {named}")
     say(f"hosts     {', '.join(to.hosts) or 'those of the route'}, known by {to.known_by}")
-    say(f"merged    {_STEPS_ROUTED if routed else _STEPS}: of several figures the last one holds")
+    say(f"merged    {' < '.join(steps)}: of several figures the last one holds")
     say("")
-    say_table(_HEADINGS, [_cells(bound, ip) for bound in bounds])
+    say_table(_HEADINGS, [_cells(bound, _says(bound, stated), ip) for bound in bounds])
     if over := _overridden(stated):
         say("")
         say_table(("overridden", "value", "rule", "by"), over)
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise ConfigurationError(f"--ip {text!r} is no IP address, such as 192.0.2.1") from None
 
 
 def _destination(settings: Settings, rules: ShapingRules, domain: str) -> Destination:
@@ -93,12 +107,23 @@ def _destination(settings: Settings, rules: ShapingRules, domain: str) -> Destin
     return Destination(site_of(hosts), hosts, "DNS")
 
 
-def _cells(bound: Bound, ip: str) -> tuple[str, ...]:
+def _says(bound: Bound, stated: list[Stated]) -> Rule:
+    """The rule that a limit is from."""
+    key = bound.scope, bound.what, bound.per_ip
+    return next(one.rule for one in reversed(stated) if one.figure[:3] == key)
+
+
+def _named(rule: Rule) -> str:
+    """A rule, and the file where that is the operator's: ours may have one of the same name."""
+    return rule.named if rule.file in {"", FILE} else f"{rule.named} ({plain(rule.file)})"
+
+
+def _cells(bound: Bound, says: Rule, ip: str) -> tuple[str, ...]:
     counted = "in all"
     if bound.per_ip:
         counted = f"for {ip} alone" if ip else "for each source IP"
-    rule, source = bound.rule or Step.SETTINGS, plain(bound.source or "your file")
-    return bound.scope, bound.what, counted, str(bound.value), rule, source
+    source = plain(bound.source or "your file")
+    return bound.scope, bound.what, counted, str(bound.value), _named(says), source
 
 
 def _overridden(stated: list[Stated]) -> list[tuple[str, ...]]:
@@ -107,8 +132,9 @@ def _overridden(stated: list[Stated]) -> list[tuple[str, ...]]:
     for index, (rule, figure) in enumerate(stated):
         same = [s for s in stated[index + 1 :] if s.figure[:3] == figure[:3]]
         if same:
-            by = f"{same[0].rule.named}: {_value(same[0])}"
-            rows.append((f"{figure.scope} {figure.what}", _value(stated[index]), rule.named, by))
+            by = f"{_named(same[0].rule)}: {_value(same[0])}"
+            limit = f"{figure.scope} {figure.what}{' for each source IP' * figure.per_ip}"
+            rows.append((limit, _value(stated[index]), _named(rule), by))
     return rows
 
 
@@ -116,14 +142,8 @@ def _value(stated: Stated) -> str:
     return "none" if stated.figure.value is None else str(stated.figure.value)
 
 
-def _facts(
-    to: Destination, provider: str, bounds: tuple[Bound, ...], stated: list[Stated], ip: str
-) -> dict[str, Any]:
+def _facts(bounds: tuple[Bound, ...], stated: list[Stated], ip: str) -> dict[str, Any]:
     return {
-        "site": to.site,
-        "provider": provider,
-        "hosts": list(to.hosts),
-        "known_by": to.known_by,
         "limits": [
             {
                 "at": bound.scope,
@@ -132,6 +152,7 @@ def _facts(
                 **({"ip": ip} if ip and bound.per_ip else {}),
                 "value": str(bound.value),
                 "rule": bound.rule or Step.SETTINGS,
+                "file": _says(bound, stated).file,
                 "source": bound.source,
             }
             for bound in bounds

@@ -106,6 +106,12 @@ class Settings:
         return _ms(self.values["dead_kept"])
 
     @property
+    def shaping_file(self) -> Path | None:
+        """The operator's file with limits."""
+        file: Path | None = self.values["shaping"]
+        return file
+
+    @property
     def shaping(self) -> "ShapingRules":
         """The limits of sites, providers and domains.
 
@@ -125,7 +131,7 @@ class Settings:
             )
             if self.values[name]
         ]
-        return shaping(self.values["shaping"], set_here)
+        return shaping(self.shaping_file, set_here)
 
     @property
     def large_domains(self) -> Mapping[str, int]:

@@ -35,6 +35,14 @@ def test_of_several_figures_the_last_one_holds_and_none_takes_it_away(stated):
     assert found == {key: value for key, value in last.items() if value is not None}
 
 
+@given(st.lists(figures, max_size=6), figures)
+def test_what_is_taken_away_and_stated_again_holds(stated, figure):
+    gone, again = figure._replace(value=None), figure._replace(value=5)
+    rules = ShapingRules([Rule("default", 1, Step.DEFAULT, figures=(*stated, gone, again))])
+    found = {(one.scope, one.what, one.per_ip): one.value for one in rules.of_site(()).bounds}
+    assert found[figure[:3]] == 5
+
+
 @given(
     period_ms=st.sampled_from([0.5, 3.0, 20.0, 1_000.0]),
     burst=st.integers(1, 50),

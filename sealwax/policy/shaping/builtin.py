@@ -5,13 +5,14 @@ import tomllib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from sealwax.policy.rule_error import RuleError
 from sealwax.policy.shaping.rule import Figure, Rule
-from sealwax.policy.shaping.rule_file import rules_from
+from sealwax.policy.shaping.rule_file import Read, read_rules, rules_from
 from sealwax.policy.shaping.rules import ShapingRules
 
-_FILE = "shaping.toml"
+FILE = "shaping.toml"
 
 
 @cache
@@ -36,22 +37,42 @@ def shaping(own: Path | None, settings: Sequence[Figure] = ()) -> ShapingRules:
     """
     if own is None:
         return ShapingRules(_builtin_rules(), settings) if settings else builtin()
+    found = _own(own)
+    if found.errors:
+        raise found.errors[0]
+    return ShapingRules((*_builtin_rules(), *found.rules), settings)
+
+
+def errors(own: Path | None) -> list[RuleError]:
+    """All that keeps `shaping` from reading those files, one error a rule."""
     try:
-        text = own.read_text(encoding="utf-8")
+        found = _own(own) if own else None
+        if found and found.errors:
+            return list(found.errors)
+        shaping(own)
+    except RuleError as error:
+        return [error]
+    return []
+
+
+def _own(path: Path) -> Read:
+    """The operator's file; one that is called as ours is named in full."""
+    file = str(path) if path.name == FILE else path.name
+    try:
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RuleError(str(own), "", f"cannot be read: {error}") from error
-    return ShapingRules((*_builtin_rules(), *_parsed(text, own.name, sourced=False)), settings)
+        raise RuleError(str(path), "", f"cannot be read: {error}") from error
+    return read_rules(_document(text, file), file, sourced=False)
 
 
 @cache
 def _builtin_rules() -> tuple[Rule, ...]:
-    file = importlib.resources.files("sealwax.policy") / "rules" / _FILE
-    return _parsed(file.read_text(encoding="utf-8"), _FILE, sourced=True)
+    file = importlib.resources.files("sealwax.policy") / "rules" / FILE
+    return rules_from(_document(file.read_text(encoding="utf-8"), FILE), FILE, sourced=True)
 
 
-def _parsed(text: str, file: str, *, sourced: bool) -> tuple[Rule, ...]:
+def _document(text: str, file: str) -> dict[str, Any]:
     try:
-        document = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RuleError(file, "", f"is no TOML: {error}") from error
-    return rules_from(document, file, sourced=sourced)

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from sealwax.policy.shaping.providers import longest
 from sealwax.policy.shaping.rule import Rule, Step
-from sealwax.policy.shaping.rules import ShapingRules
-from sealwax.policy.shaping.shape import Scope, What
+from sealwax.policy.shaping.rules import ShapingRules, names
+from sealwax.policy.shaping.shape import Bound, Scope
+from sealwax.policy.throttle import Rate
 
 # The MX hosts of a domain as they are now; None where that is not known.
 LookUp = Callable[[str], tuple[str, ...] | None]
@@ -36,13 +37,15 @@ def findings(rules: ShapingRules, look_up: LookUp | None = None) -> list[Finding
     sites = {name: rule.id for rule in rules.rules if rule.step is Step.SITE for name in rule.names}
     found = [
         *_twice(rules),
+        *_covered(rules),
+        *_outlived(rules),
         *_unreached(rules, sites),
         *_strange_samples(rules, sites),
         *_never_binding(rules),
     ]
     if look_up is not None:
-        found += _moved(rules, look_up)
-    return found
+        found += _moved(rules, sites, look_up)
+    return list(dict.fromkeys(found))  # several samples may show the same
 
 
 def _twice(rules: ShapingRules) -> Iterator[Finding]:
@@ -53,6 +56,29 @@ def _twice(rules: ShapingRules) -> Iterator[Finding]:
             other = owner.setdefault(name, rule)
             if other.id != rule.id:
                 yield Finding(True, _of(rule), f"mx {name} is {_of(other)}'s too: state it once")
+
+
+def _covered(rules: ShapingRules) -> Iterator[Finding]:
+    """Suffixes of a rule that another one of the same rule has in it."""
+    for rule in rules.rules:
+        for index, name in enumerate(rule.names if rule.step is not Step.DOMAIN else ()):
+            others = dict.fromkeys((*rule.names[:index], *rule.names[index + 1 :]), "yes")
+            if longest(others, name):
+                yield Finding(False, _of(rule), f"mx {name} is in another of its mx: leave it out")
+
+
+def _outlived(rules: ShapingRules) -> Iterator[Finding]:
+    """Figures for domains that a later rule states for all of them: they never hold."""
+    of_domains = [rule for rule in rules.rules if rule.step is Step.DOMAIN]
+    for index, rule in enumerate(of_domains):
+        for later in of_domains[index + 1 :]:
+            if not all(names(later, name) for name in rule.names):
+                continue
+            later_keys = {figure[:3] for figure in later.figures}
+            for figure in rule.figures:
+                if figure[:3] in later_keys:
+                    text = f"its {figure.what} never holds: {_of(later)} comes later, for the same"
+                    yield Finding(True, _of(rule), f"{text} domains; put the narrower rule last")
 
 
 def _unreached(rules: ShapingRules, sites: Mapping[str, str]) -> Iterator[Finding]:
@@ -77,30 +103,43 @@ def _strange_samples(rules: ShapingRules, sites: Mapping[str, str]) -> Iterator[
 
 
 def _never_binding(rules: ShapingRules) -> Iterator[Finding]:
-    """Connections of a site that its provider never has."""
+    """Limits of a site that are above those of its provider."""
     for rule in rules.rules:
         for hosts in rule.samples.values():
-            bounds = rules.of_site(hosts).of(What.CONNECTIONS)
-            wide = {one.per_ip: one.value for one in bounds if one.scope is Scope.PROVIDER}
-            for bound in bounds:
-                own = bound.scope is Scope.SITE and bound.rule == rule.named
-                most, of_provider = bound.value, wide.get(bound.per_ip)
-                if own and isinstance(most, int) and isinstance(of_provider, int):
-                    text = f"{most} connections to a site, of {of_provider} to its provider"
-                    if most > of_provider:
-                        yield Finding(False, _of(rule), text)
+            bounds = rules.of_site(hosts).bounds
+            for own in bounds:
+                if own.scope is not Scope.SITE or own.rule != rule.named:
+                    continue
+                for wide in bounds:
+                    if wide.scope is Scope.PROVIDER and _above(own, wide):
+                        what = own.what.replace("_", " ")
+                        text = f"{own.value} {what} to a site, of {wide.value} to its provider"
+                        yield Finding(False, _of(rule), f"{text}: that never holds")
 
 
-def _moved(rules: ShapingRules, look_up: LookUp) -> Iterator[Finding]:
-    """Samples whose domains have other hosts now: their rule may be of no use any more."""
+def _above(own: Bound, wide: Bound) -> bool:
+    # What all addresses have together bounds each of them too, and not the other way round.
+    comparable = own.what is wide.what and (own.per_ip or not wide.per_ip)
+    return comparable and _often(own.value) > _often(wide.value)
+
+
+def _often(value: int | Rate) -> float:
+    return value if isinstance(value, int) else 1 / value.period_ms
+
+
+def _moved(rules: ShapingRules, sites: Mapping[str, str], look_up: LookUp) -> Iterator[Finding]:
+    """Samples whose domains have hosts of others now: their rule may be of no use any more."""
+    known = set(rules.sampled())
     for rule in rules.rules:
         for domain, hosts in rule.samples.items():
-            now = None if domain.endswith(".example") else look_up(domain)
+            now = look_up(domain) if domain in known else None
             if now is None:
                 continue
             was, provider = rules.providers.of_all(hosts), rules.providers.of_all(now)
-            if provider != was:
-                whose = f"{provider}'s" if provider else "of nobody that is known"
+            site_was, site = _site(hosts, sites), _site(now, sites)
+            if (provider, site) != (was, site_was):
+                owner = provider if provider != was else site or provider
+                whose = f"{owner}'s" if owner else "of nobody that is known"
                 text = f"its sample {domain} is {whose} by DNS now: {', '.join(now)}"
                 yield Finding(False, _of(rule), text)
 

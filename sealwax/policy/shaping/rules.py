@@ -44,6 +44,7 @@ class ShapingRules:
             step: [*(own,) * (step is Step.SETTINGS), *(r for r in rules if r.step is step)]
             for step in Step
         }
+        _one_kind_each(self.rules)
         self.providers = _providers(self._by_step[Step.PROVIDER])
         self._sites = {name: rule.id for rule in self._by_step[Step.SITE] for name in rule.names}
         self.of_site = lru_cache(_CACHED)(self._of_site)
@@ -68,9 +69,10 @@ class ShapingRules:
         site = ids.pop() if len(ids) == 1 else ""
         of_provider = [r for r in self._by_step[Step.PROVIDER] if provider and r.id == provider]
         of_site = [r for r in self._by_step[Step.SITE] if site and r.id == site]
-        return _stated(
+        stated = _stated(
             *self._by_step[Step.DEFAULT], *self._by_step[Step.SETTINGS], *of_provider, *of_site
         )
+        return [one for one in stated if one.figure.scope is not Scope.DOMAIN]
 
     def stated_for_routed(self, domain: str) -> list[Stated]:
         """The same for a domain that has been routed elsewhere."""
@@ -79,7 +81,13 @@ class ShapingRules:
 
     def stated_for_domain(self, domain: str) -> list[Stated]:
         """The same for what a domain has of its own, in its site."""
-        return [one for one in self._of_domains(domain) if one.figure.scope is Scope.DOMAIN]
+        stated = [*_stated(*self._by_step[Step.DEFAULT]), *self._of_domains(domain)]
+        return [one for one in stated if one.figure.scope is Scope.DOMAIN]
+
+    def sampled(self) -> tuple[str, ...]:
+        """The domains that rules have as samples, without those that exist nowhere."""
+        found = dict.fromkeys(domain for rule in self.rules for domain in rule.samples)
+        return tuple(domain for domain in found if not domain.endswith(".example"))
 
     def sample(self, domain: str) -> tuple[str, ...]:
         """The MX hosts of a domain that a rule has as its sample; empty where none has."""
@@ -89,14 +97,24 @@ class ShapingRules:
         return ()
 
     def _of_domains(self, domain: str) -> list[Stated]:
-        return _stated(*(r for r in self._by_step[Step.DOMAIN] if _names(r, domain)))
+        return _stated(*(r for r in self._by_step[Step.DOMAIN] if names(r, domain)))
 
 
-def _names(rule: Rule, domain: str) -> bool:
+def names(rule: Rule, domain: str) -> bool:
+    """Whether a rule for domains is for this one; `*.a.test` is below itself, for a rule's name."""
     return any(
         name == domain or (name.startswith("*.") and domain.endswith(name[1:]))
         for name in rule.names
     )
+
+
+def _one_kind_each(rules: Iterable[Rule]) -> None:
+    kinds: dict[str, Rule] = {}
+    for rule in rules:
+        other = kinds.setdefault(rule.id, rule)
+        if other.step is not rule.step:
+            problem = f"is a {other.step} in {other.file}: a {rule.step} needs another id"
+            raise RuleError(f"{rule.file}: {rule.id}", "", problem)
 
 
 def _stated(*rules: Rule) -> list[Stated]:
