@@ -7,7 +7,7 @@ from sealwax.policy.shaping.builtin import builtin
 from sealwax.policy.shaping.rule import Figure, Rule, Step
 from sealwax.policy.shaping.rules import ShapingRules
 from sealwax.policy.shaping.shape import Scope, What
-from sealwax.policy.throttle import Rate, admit, admitted_at_once
+from sealwax.policy.throttle import Rate, admit, admitted_at_once, rate_from
 
 figures = st.builds(
     Figure,
@@ -33,6 +33,12 @@ def test_of_several_figures_the_last_one_holds_and_none_takes_it_away(stated):
     last = {(one.scope, one.what, one.per_ip): one.value for one in stated}
     found = {(one.scope, one.what, one.per_ip): one.value for one in rules.of_site(()).bounds}
     assert found == {key: value for key, value in last.items() if value is not None}
+
+
+@given(st.integers(1, 999_999), st.sampled_from("smh"))
+def test_a_rate_is_said_in_a_way_that_can_be_written(often, unit):
+    rate = rate_from(f"{often}/{unit}")
+    assert rate_from(str(rate)) == rate
 
 
 @given(
