@@ -35,12 +35,6 @@ def test_of_several_figures_the_last_one_holds_and_none_takes_it_away(stated):
     assert found == {key: value for key, value in last.items() if value is not None}
 
 
-@given(st.integers(1, 999_999), st.sampled_from("smh"))
-def test_a_rate_is_said_in_a_way_that_can_be_written(often, unit):
-    rate = rate_from(f"{often}/{unit}")
-    assert rate_from(str(rate)) == rate
-
-
 @given(
     period_ms=st.sampled_from([0.5, 3.0, 20.0, 1_000.0]),
     burst=st.integers(1, 50),
@@ -56,3 +50,9 @@ def test_what_may_go_at_once_is_what_is_admitted_at_once(period_ms, burst, behin
     told = admitted_at_once(rate, horizon_ms=first_ms, now_ms=now_ms)
     assert abs(told - count) <= 1  # where a slot begins just now, by the last bit
     assert told <= burst
+
+
+@given(st.integers(1, 999_999), st.sampled_from("smh"))
+def test_a_rate_is_said_in_a_way_that_can_be_written(often, unit):
+    rate = rate_from(f"{often}/{unit}")
+    assert rate_from(str(rate)) == rate
