@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, isclose
 from typing import NamedTuple
 
 from typing_extensions import override
@@ -28,6 +28,12 @@ class Rate:
 
     @override
     def __str__(self) -> str:
+        """As `rate_from` reads it, in the shortest unit that has a whole number of them."""
+        for unit, unit_ms in _UNIT_MS.items():
+            often = unit_ms / self.period_ms
+            # Whole but for the last bit: what is written for an hour is off by 1/3600 at least.
+            if often >= 1 and isclose(often, round(often), rel_tol=1e-9):
+                return f"{round(often)}/{unit}"
         return f"{1000 / self.period_ms:g}/s"
 
 

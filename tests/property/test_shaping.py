@@ -7,7 +7,7 @@ from sealwax.policy.shaping.builtin import builtin
 from sealwax.policy.shaping.rule import Figure, Rule, Step
 from sealwax.policy.shaping.rules import ShapingRules
 from sealwax.policy.shaping.shape import Scope, What
-from sealwax.policy.throttle import Rate, admit, admitted_at_once
+from sealwax.policy.throttle import Rate, admit, admitted_at_once, rate_from
 
 figures = st.builds(
     Figure,
@@ -58,3 +58,9 @@ def test_what_may_go_at_once_is_what_is_admitted_at_once(period_ms, burst, behin
     told = admitted_at_once(rate, horizon_ms=first_ms, now_ms=now_ms)
     assert abs(told - count) <= 1  # where a slot begins just now, by the last bit
     assert told <= burst
+
+
+@given(st.integers(1, 999_999), st.sampled_from("smh"))
+def test_a_rate_is_said_in_a_way_that_can_be_written(often, unit):
+    rate = rate_from(f"{often}/{unit}")
+    assert rate_from(str(rate)) == rate

@@ -42,6 +42,7 @@ def findings(rules: ShapingRules, look_up: LookUp | None = None) -> list[Finding
         *_unreached(rules, sites),
         *_strange_samples(rules, sites),
         *_never_binding(rules),
+        *_shadowed(rules),
     ]
     if look_up is not None:
         found += _moved(rules, sites, look_up)
@@ -90,6 +91,16 @@ def _unreached(rules: ShapingRules, sites: Mapping[str, str]) -> Iterator[Findin
         if rule.step in {Step.PROVIDER, Step.SITE} and rule.figures and rule.id not in reached:
             advice = "add `samples` with a domain and its MX hosts, or mend `mx`"
             yield Finding(True, _of(rule), f"no sample reaches it: {advice}")
+
+
+def _shadowed(rules: ShapingRules) -> Iterator[Finding]:
+    """Suffixes that take hosts away from another provider, which has a shorter one."""
+    for rule in rules.rules:
+        for name in rule.names if rule.step is Step.PROVIDER else ():
+            other = rules.providers.of(name.partition(".")[2])
+            if other not in {"", rule.id}:
+                text = f"mx {name} takes hosts from {other}, whose limits do not hold for them then"
+                yield Finding(False, _of(rule), f"{text}; leave it out if they are {other}'s")
 
 
 def _strange_samples(rules: ShapingRules, sites: Mapping[str, str]) -> Iterator[Finding]:

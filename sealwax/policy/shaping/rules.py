@@ -90,8 +90,11 @@ class ShapingRules:
         return tuple(domain for domain in found if not domain.endswith(".example"))
 
     def sample(self, domain: str) -> tuple[str, ...]:
-        """The MX hosts of a domain that a rule has as its sample; empty where none has."""
-        for rule in self.rules:
+        """The MX hosts of a domain that a rule has as its sample; empty where none has.
+
+        Where several have it the last one knows: that is the operator's, who may know better.
+        """
+        for rule in reversed(self.rules):
             if domain in rule.samples:
                 return rule.samples[domain]
         return ()

@@ -108,7 +108,7 @@ def test_another_domain_is_looked_up(tmp_path):
         )  # fmt: skip
     assert (said["provider"], said["known_by"]) == ("google", "DNS")
     assert said["hosts"] == ["mx1.l.google.com", "mx2.l.google.com"]
-    assert [one["value"] for one in said["limits"] if one["at"] == "domain"] == ["0.0333333/s"]
+    assert [one["value"] for one in said["limits"] if one["at"] == "domain"] == ["2/m"]
 
 
 @pytest.mark.parametrize(
