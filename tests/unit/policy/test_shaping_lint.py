@@ -48,7 +48,7 @@ from sealwax.policy.shaping.lint import findings
             samples = { "x.test" = ["mx.x.test"], "y.test" = ["mx.x.test"] }
             """,
             False,
-            "3.33333/s rate to a site, of 3/s to its provider",
+            "200/m rate to a site, of 3/s to its provider",
         ),
         (
             "[[site]]\nid = 'x'\nmx = ['l.google.com', 'a.l.google.com']",
