@@ -95,6 +95,7 @@ class Membership(Ownership):
         self._closing = threading.Event()
         self._released = threading.Event()
         self._left = False
+        self._may_have_grown = False
         self._properties = {
             **settings.common(),
             "group.id": f"{settings.namespace}{member.flow}{MEMBERS}",
@@ -214,13 +215,18 @@ class Membership(Ownership):
         """Whether an assignment or its end changes what this process owns."""
         return any(place.partition == 0 or not self._member.alone for place in places)
 
-    def _has_grown(self, consumer: Consumer) -> bool:
-        """Whether there are numbers that one process which has all does not know."""
+    def _has_grown(self) -> bool:
+        """Whether there are numbers that one process which has all does not know.
+
+        Not for callbacks: the client ends the process where one asks the broker, and another one
+        is called after it (CallState_get, seen with confluent-kafka 2.16.1).
+        """
+        self._may_have_grown = False
         if not self._member.alone or 0 not in self._assigned:
             return False
         with suppress(KafkaException):
-            there = consumer.list_topics(self._topic, _LOOK_S).topics[self._topic].partitions
-            return not there.keys() <= (self._owned or frozenset())
+            found = self._consumer.list_topics(self._topic, _LOOK_S)
+            return not found.topics[self._topic].partitions.keys() <= (self._owned or frozenset())
         return False
 
     def _join(self) -> Consumer:
@@ -240,6 +246,8 @@ class Membership(Ownership):
                 logger.warning("membership", error=error.str())
             if error is not None and error.code() == _FATAL:
                 self._join_anew()
+            if self._may_have_grown and self._has_grown():
+                self._tell_changed()
             if clock.monotonic() - proven_at >= _PROVE_EVERY_S:
                 proven_at = clock.monotonic()
                 try:
@@ -275,8 +283,9 @@ class Membership(Ownership):
             self._changed_at = clock.monotonic()
             self._assignments += 1
             running = self._owned is not None and not self._in_question
-        if running and (self._counts(places) or self._has_grown(consumer)):
+        if running and self._counts(places):
             self._tell_changed()
+        self._may_have_grown = running
 
     def _revoke(self, consumer: Consumer, places: list[Place]) -> None:
         """Partitions go to others: the process drains before they are given up.

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
@@ -136,3 +137,63 @@ def test_partitions_of_a_member_that_dies_while_it_gives_them_up_are_taken(log, 
                     "all partitions to be owned",
                     0.5,
                 )
+
+
+# A process of a flow that one works on, whose proof is answered in the call in which it is assigned.
+ALONE = """
+import sys
+from contextlib import closing
+from datetime import timedelta
+
+from confluent_kafka import TopicPartition
+
+from connectors.log import KafkaSettings
+from connectors.log.kafka import membership
+from connectors.log.kafka.log import KafkaLog
+from connectors.log.kafka.member import MemberSettings
+
+bootstrap, namespace = sys.argv[1:]
+settings = KafkaSettings(bootstrap, namespace, partitions=1)
+assign = membership.Membership._assign
+
+
+def with_a_proof(member, consumer, places):
+    consumer.commit(offsets=[TopicPartition(member._topic, 0, 1)], asynchronous=True)
+    assign(member, consumer, places)
+    print("assigned", flush=True)
+
+
+membership._POLL_S = 1.0
+membership.Membership._assign = with_a_proof
+member = MemberSettings("analytics", "alone", timedelta(seconds=6), alone=True)
+with closing(KafkaLog(settings)) as log, closing(
+    membership.Membership(log, settings, member, on_changed=lambda: None, on_lost=lambda: None)
+) as made:
+    print(*made.acquire(range(1)), flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_member_that_is_assigned_and_answered_in_one_call_goes_on(kafka):
+    """The client aborts the process where a callback asks the broker, and another one follows.
+
+    There is one partition, so that who comes later changes nothing for the first.
+    """
+    settings = KafkaSettings(kafka.bootstrap, namespace(), partitions=1)
+    command = [sys.executable, "-c", ALONE, settings.bootstrap, settings.namespace]
+    with closing(KafkaLog(settings)) as log:
+        set_up(settings, log)
+        _joined_by_another(log, settings, command)
+
+
+def _joined_by_another(log: KafkaLog, settings: KafkaSettings, command: list[str]) -> None:
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True, cwd=ROOT) as first:
+        assert first.stdout
+        assert [first.stdout.readline() for _ in range(2)] == ["assigned\n", "0\n"]
+        other = MemberSettings("analytics", "other", timedelta(seconds=6), alone=True)
+        said = {"on_changed": lambda: None, "on_lost": lambda: None}
+        with closing(Membership(log, settings, other, **said)):
+            assert first.stdout.readline() == "assigned\n"  # anew
+            time.sleep(2)  # for a process that would be aborted now
+            first.communicate(timeout=30)
+    assert first.returncode == 0
