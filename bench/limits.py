@@ -17,8 +17,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from flows.operators.site_limits import SiteLimits
+from flows.operators.limit_set import LimitSet
 from sealwax.policy.shaping.builtin import builtin
+from sealwax.policy.shaping.shape import Scope
 from sealwax.policy.throttle import Rate
 from sealwax.store.limits import InProcessLimits, Limits
 from sealwax.store.limits.redis import RedisLimits, RedisSettings
@@ -56,7 +57,9 @@ def cost(limits: Limits, ready: Callable[[], object]) -> float:
 
 def cost_of_a_site(limits: Limits, hosts: tuple[str, ...]) -> float:
     """CPU microseconds of a message's share of all limits of its site, taken and given back."""
-    site = SiteLimits(limits, hosts[0], builtin().of_site(hosts))
+    shape = builtin().of_site(hosts)
+    named = {Scope.SITE: hosts[0], Scope.PROVIDER: shape.provider}
+    site = LimitSet(limits, shape.bounds, named, hosts[0])
     fastest = float("inf")
     at_ms = now_ms()
     for _ in range(5):

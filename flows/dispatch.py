@@ -118,12 +118,8 @@ def flow() -> Dataflow:
         shared=shared,
     )
     if settings.metrics is not None:
-        totals = {
-            "sealwax_leases": lambda: leases.granted,
-            "sealwax_in_doubt": lambda: bridge.in_doubt + leases.lost,
-        }
-        metrics = FlowMetrics(settling, lambda: waiting_in(lanes.lanes), totals)
-        process.on_close(serve_metrics(metrics, NAME, *settings.metrics))
+        figures = _figures(settling, lanes, bridge, leases)
+        process.on_close(serve_metrics(figures, NAME, *settings.metrics))
     engine.start()
     process.on_drain(lambda: engine.drain(process.patience()))
     process.in_flight(lambda: bridge.busy)
@@ -144,3 +140,13 @@ def flow() -> Dataflow:
             settle=SettleSink(settling, process),
         )
     )
+
+
+def _figures(
+    settling: Settling, lanes: LanePorts, bridge: SmtpBridge, leases: Leases
+) -> FlowMetrics:
+    totals = {
+        "sealwax_leases": lambda: leases.granted,
+        "sealwax_in_doubt": lambda: bridge.in_doubt + leases.lost,
+    }
+    return FlowMetrics(settling, lambda: waiting_in(lanes.lanes), totals)

@@ -26,8 +26,7 @@ from connectors.smtp.items import (
     Tick,
     Verdict,
 )
-from flows.operators.domain_limits import DomainLimits
-from flows.operators.site_limits import SiteLimits
+from flows.operators.limit_set import LimitSet
 from flows.operators.waiting import Waiting, WaitingQueue
 from sealwax.model.event import Cause, Kind, Wait
 from sealwax.policy.classify.builtin import builtin
@@ -42,6 +41,8 @@ from sealwax.store.limits import InProcessLimits, Limits
 # A lane with nothing to remember is let go of after this.
 _IDLE_MS = 600_000
 _NEVER = float("inf")
+# What those wait for that come while all that waited were let go: the next connection.
+_ALL_WENT = Bound(Scope.SITE, What.CONNECTIONS, 0)
 # Connections of a lane that has no limit of them.
 _UNLIMITED = 1_000
 _RULE_OF_DNS = "dns.mx"
@@ -110,8 +111,8 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         self._shape = Shape()
         self._terms = Terms()
         self._named: tuple[tuple[str, str], ...] = ()
-        self._limits: SiteLimits | None = None
-        self._domains: dict[str, DomainLimits] = {}
+        self._limits: LimitSet | None = None
+        self._domains: dict[str, LimitSet] = {}
         self._blocked: dict[str, float] = {}  # domain -> until when, monotonic
         self._reasons: dict[str, tuple[Cause, str]] = {}  # domain -> why it was blocked last
         self._queue = WaitingQueue()
@@ -167,7 +168,10 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         self._ports.lanes.add(self)
         self._shape = self._ports.shape(queued)
         source_ip = queued.delivery.source_ip
-        self._limits = SiteLimits(self._ports.shared, self._site, self._shape, source_ip)
+        named = {Scope.SITE: self._site, Scope.PROVIDER: self._shape.provider}
+        self._limits = LimitSet(
+            self._ports.shared, self._shape.bounds, named, self._site, source_ip
+        )
         shared = any(one.scope is Scope.PROVIDER for one in self._shape.of(What.CONNECTIONS))
         self._terms = Terms(
             most_messages=self._shape.least(What.MESSAGES_PER_CONNECTION) or 0,
@@ -193,7 +197,7 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         self._working -= 1
         domain = fact.send.queued.delivery.rcpt_domain
         if domain in self._domains:
-            self._domains[domain].ended()
+            self._domains[domain].give_back(1)
             self._blocked.pop(domain, None)
         self._ended_ms.append(self._waiting_ms)
         if fact.result.accepted:
@@ -225,7 +229,11 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
     def _send(self, now_ms: int, mono_ms: float, decisions: list[Decision]) -> float | None:
         if self._limits is None:
             return None  # it has seen no message yet
-        self._blocked = {one: until for one, until in self._blocked.items() if until > mono_ms}
+        self._blocked = {
+            domain: until_ms
+            for domain, until_ms in self._blocked.items()
+            if until_ms > mono_ms and not self._domains[domain].has_room(mono_ms)
+        }
         wanted = self._queue.ready - self._queue.apart(self._blocked)
         free = self._held - self._working
         grant = self._limits.grant(wanted, free, mono_ms)
@@ -235,7 +243,7 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
             decisions.append(self._sent(waiting, now_ms, opened))
             sent += 1
         self._limits.unused(grant, sent, max(0, sent - free))
-        self._note(grant.bound_by)
+        self._bound_by = _reason(self._limits, grant.bound_by or _ALL_WENT)
         if self._held > self._working and self._limits.contended:
             decisions.append(LetGo(self._site))
         again = [until for one, until in self._blocked.items() if self._queue.apart((one,))]
@@ -252,14 +260,19 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
                 bounds = self._ports.domain_bounds(domain)
                 if not bounds:
                     return waiting
-                limits = DomainLimits(self._ports.shared, domain, bounds, self._site)
-                self._domains[domain] = limits
-            refused = limits.take(mono_ms)
-            if refused is None:
+                limits = self._domains[domain] = LimitSet(
+                    self._ports.shared,
+                    bounds,
+                    {Scope.DOMAIN: domain},
+                    self._site,
+                    waiting.queued.delivery.source_ip,
+                )
+            grant = limits.grant(1, 0, mono_ms)
+            if grant.messages:
                 return waiting
-            bound, again_at_ms = refused
-            self._reasons[domain] = _CAUSE[bound.what], f"{limits.name(bound)}.{bound.what}"
-            self._blocked[domain] = _NEVER if again_at_ms is None else again_at_ms
+            if grant.bound_by:
+                self._reasons[domain] = _reason(limits, grant.bound_by)
+            self._blocked[domain] = _NEVER if grant.again_at_ms is None else grant.again_at_ms
             self._queue.set_apart(waiting)
         return None
 
@@ -271,13 +284,6 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         queued = waiting.queued
         attempt = queued.delivery.attempt + 1
         return Send(queued, attempt, waits, now_ms, self._named, opened, self._terms)
-
-    def _note(self, bound: Bound | None) -> None:
-        """Keeps what the others wait for from now on."""
-        if bound is None or self._limits is None:
-            self._bound_by = Cause.CONNECTIONS, f"site:{self._site}.connections"
-        else:
-            self._bound_by = _CAUSE[bound.what], f"{self._limits.name(bound)}.{bound.what}"
 
     def _park(self, now_ms: int, mono_ms: float, decisions: list[Decision]) -> None:
         """Moves to a delay topic what has waited for the lane's limits for too long."""
@@ -311,7 +317,7 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
         asked_ms = min(max(due_ms, waiting.queued.asked_ms or ready_ms), ready_ms)
         cause, rule = self._bound_by
         if waiting.apart or waiting.domain in self._blocked:
-            cause, rule = self._reasons[waiting.domain]
+            cause, rule = self._reasons.get(waiting.domain, self._bound_by)
         return (
             *delivery.waits,
             Wait(Cause.RETRY, "retry.delays", due_ms - since_ms),
@@ -348,6 +354,11 @@ class Lane(StatefulBatchLogic[Fact, Decision, None]):
             return None
         # While all is stalled nobody is parked: look again in a second.
         return max(oldest_ms + MAX_WAITING_MS - self._waiting_ms, 1_000)
+
+
+def _reason(limits: LimitSet, bound: Bound) -> tuple[Cause, str]:
+    """Why messages wait that a limit did not let go."""
+    return _CAUSE[bound.what], f"{limits.name(bound)}.{bound.what}"
 
 
 def waiting_in(lanes: set[Lane]) -> tuple[Counter[str], Counter[str]]:

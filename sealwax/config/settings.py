@@ -157,7 +157,8 @@ class Settings:
     def smtp(self) -> SmtpSettings:
         """The SMTP client. Asks the system for the host's name where none is set.
 
-        Where limits are shared a session is closed before its permit may go to another process.
+        Where limits are shared no session is kept for long without a message: it holds a permit,
+        and what other processes wait for is not known here.
         """
         idle_timeout = self._duration("smtp_idle_timeout")
         if self.redis is not None:

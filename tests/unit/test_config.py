@@ -83,7 +83,7 @@ def test_routes_rates_and_sizes_are_read():
     assert log.min_free_bytes is None
 
 
-def test_shared_limits_close_a_session_before_its_permit_may_go_to_another_process():
+def test_shared_limits_keep_no_session_for_long_whose_permit_another_process_may_want():
     alone, shared = load(), load({"REDIS_URL": "redis://:secret@h:6379/1"})
     assert alone.smtp.idle_timeout == timedelta(seconds=10)
     assert shared.smtp.idle_timeout == timedelta(seconds=1)

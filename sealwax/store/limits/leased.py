@@ -250,8 +250,8 @@ class LeasedRate(Leased, RateLimit):
         super().__init__(name, counter)
         self._rate = rate
         self._tokens: deque[tuple[float, float]] = deque()  # usable from, void after
-        self._last: deque[tuple[float, float]] = deque()  # those of the last take
-        self._last_alone = 0
+        # Of the last take of each thread: what was granted, and how many more it took alone.
+        self._last: dict[int, tuple[list[tuple[float, float]], int]] = {}
         self._used = 0
         self._waiters = Waiters(_FORGOTTEN_MS)
         self._due_ms = _NEVER
@@ -297,11 +297,10 @@ class LeasedRate(Leased, RateLimit):
     def give_back(self, count: int) -> None:
         with self._lock:
             self._used -= count
-            alone = min(count, self._last_alone)
-            self._last_alone -= alone
+            tokens, taken_alone = self._last.pop(threading.get_ident())
+            alone = min(count, taken_alone)
             self._horizon_ms -= alone * self._alone.period_ms
-            for _ in range(min(count - alone, len(self._last))):
-                self._tokens.appendleft(self._last.pop())
+            self._tokens.extendleft(reversed(tokens[len(tokens) - (count - alone) :]))
 
     @override
     def due_ms(self) -> float:
@@ -387,10 +386,8 @@ class LeasedRate(Leased, RateLimit):
 
     def _take_out(self, count: int, usable: int, now_ms: float) -> None:
         """Takes tokens that were granted first, and what is missing of this process's own part."""
-        self._last.clear()
-        while len(self._last) < min(count, usable):
-            self._last.append(self._tokens.popleft())
-        self._last_alone = count - len(self._last)
-        for _ in range(self._last_alone):
+        tokens = [self._tokens.popleft() for _ in range(min(count, usable))]
+        self._last[threading.get_ident()] = tokens, count - len(tokens)
+        for _ in range(count - len(tokens)):
             slot = admit(self._alone, horizon_ms=self._horizon_ms, now_ms=now_ms)
             self._horizon_ms = slot.horizon_ms

@@ -249,6 +249,20 @@ def test_a_domain_has_no_more_messages_in_sessions_than_its_connections():
     assert second.permits == 0
 
 
+@pytest.mark.parametrize("per_ip", [False, True])
+def test_a_domain_whose_connections_another_process_has_goes_on_when_they_come_back(per_ip):
+    few = (Bound(Scope.DOMAIN, What.CONNECTIONS, 1, per_ip),)
+    lanes = Lanes(site_shape(4), {"few.test": few})
+    name = "domain:few.test@192.0.2.1" if per_ip else "domain:few.test"
+    others = lanes.ports.shared.permits(name, 1)
+    assert others.take(1) == 1
+    here = {"source_ip": "192.0.2.1"}
+    assert lanes.give("a", mail("a", 0, "few.test", **here)) == []
+    assert lanes.after(100) == []
+    others.give_back(1)
+    assert len(lanes.after(1)) == 1
+
+
 def test_mail_that_waits_for_its_domain_is_parked_and_lost_nowhere():
     slow = (Bound(Scope.DOMAIN, What.RATE, Rate(60_000)),)
     lanes = Lanes(site_shape(4), {"slow.test": slow})

@@ -1,9 +1,9 @@
-"""What a lane may do at its site: limits taken together, and given back together."""
+"""Limits that a lane takes together, and gives back together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sealwax.policy.shaping.shape import Bound, Scope, Shape, What
+from sealwax.policy.shaping.shape import Bound, Scope, What
 from sealwax.policy.throttle import Rate
 from sealwax.store.limits import Limits, Permits, RateLimit
 
@@ -32,31 +32,38 @@ def _width(bound: Bound) -> tuple[bool, bool]:
     return bound.scope is Scope.PROVIDER, not bound.per_ip
 
 
-class SiteLimits:
-    """The limits of one site and of its provider, as one lane asks for them.
+class LimitSet:
+    """The limits of a site and its provider, or of a domain, as one lane asks for them.
 
-    A limit is shared by all lanes and processes that name it: `site:` and the site's name,
-    `provider:` and the provider's, each with `@` and the source address where that counts for
-    itself. A rate of connections is another limit than one of messages, with a name of its own.
+    A limit is shared by all lanes and processes that name it: by its scope and the name of what it
+    is for, such as `provider:google`, with `@` and the source address where that counts for itself.
+    A rate of connections is another limit than one of messages, with a name of its own. A domain's
+    connections are those that carry a message to it: none of them is ever free for the next.
     """
 
-    def __init__(self, limits: Limits, site: str, shape: Shape, source_ip: str = "") -> None:
-        """Takes the limits in force."""
-        self._site = site
-        self._provider = shape.provider
+    def __init__(
+        self,
+        limits: Limits,
+        bounds: Sequence[Bound],
+        named: Mapping[Scope, str],
+        who: str,
+        source_ip: str = "",
+    ) -> None:
+        """Takes the limits in force, the names of what they are for, and the site that asks."""
+        self._named = named
+        self._who = who
         self._source_ip = source_ip or _ANY_IP
         self._connections: list[tuple[Bound, Permits]] = []
         self._openings: list[tuple[Bound, RateLimit]] = []
         self._messages: list[tuple[Bound, RateLimit]] = []
-        for bound in sorted(shape.bounds, key=_width):
-            if bound.scope is not Scope.DOMAIN:
-                self._add(limits, bound)
+        for bound in sorted(bounds, key=_width):
+            self._add(limits, bound)
         self._waits = False
 
     def name(self, bound: Bound) -> str:
         """What a limit is called among all."""
-        own = self._site if bound.scope is Scope.SITE else self._provider
-        return f"{bound.scope}:{own}" + (f"@{self._source_ip}" if bound.per_ip else "")
+        name = f"{bound.scope}:{self._named[bound.scope]}"
+        return f"{name}@{self._source_ip}" if bound.per_ip else name
 
     @property
     def opens_by_rate(self) -> bool:
@@ -66,7 +73,11 @@ class SiteLimits:
     @property
     def contended(self) -> bool:
         """Whether other lanes of this process wait for a connection of this one."""
-        return any(permits.contended(self._site) for _, permits in self._connections)
+        return any(permits.contended(self._who) for _, permits in self._connections)
+
+    def has_room(self, now_ms: float) -> bool:
+        """Whether a message could go now."""
+        return self._possible(1, 0, now_ms)[0] > 0
 
     def grant(self, wanted: int, free: int, now_ms: float) -> Grant:
         """Takes what may go now of `wanted` messages, `free` connections being open for them.
@@ -83,13 +94,13 @@ class SiteLimits:
         opened = max(0, can - free)
         for bound, rate in self._openings:
             more = max(0, wanted - free) if bound in binding else opened
-            granted, at_ms = rate.take(more, now_ms, self._site)
+            granted, at_ms = rate.take(more, now_ms, self._who)
             taken.append((rate, granted))
             opened = min(opened, granted)
             again_at_ms += [at_ms] if at_ms is not None else []
         messages = min(can, free + opened)
         for bound, rate in self._messages:
-            granted, at_ms = rate.take(wanted if bound in binding else messages, now_ms, self._site)
+            granted, at_ms = rate.take(wanted if bound in binding else messages, now_ms, self._who)
             taken.append((rate, granted))
             messages = min(messages, granted)
             again_at_ms += [at_ms] if at_ms is not None else []
@@ -117,9 +128,9 @@ class SiteLimits:
             return
         self._waits = False
         for _, permits in self._connections:
-            permits.room(0, now_ms, self._site)
+            permits.room(0, now_ms, self._who)
         for _, rate in (*self._openings, *self._messages):
-            rate.take(0, now_ms, self._site)
+            rate.take(0, now_ms, self._who)
 
     def give_back(self, connections: int) -> None:
         """That many connections are gone."""
@@ -146,7 +157,7 @@ class SiteLimits:
         limits += self._connections
         limits += self._openings
         for bound, limit in limits:
-            room = limit.peek(now_ms, self._site)
+            room = limit.peek(now_ms, self._who)
             if bound.what is not What.RATE:
                 room += free
             if room < can:
@@ -159,8 +170,8 @@ class SiteLimits:
         """Takes the permits of connections; fewer where another thread was quicker."""
         begun: list[tuple[Permits, int]] = []
         for bound, permits in self._connections:
-            permits.room(wanted if bound in binding else opened, now_ms, self._site)
-            got = permits.take(opened, self._site)
+            permits.room(wanted if bound in binding else opened, now_ms, self._who)
+            got = permits.take(opened, self._who)
             begun.append((permits, got))
             opened = min(opened, got)
         for permits, got in begun:
