@@ -85,6 +85,7 @@ def build(ports: Ports) -> Dataflow:
 def flow() -> Dataflow:
     """The flow as `python -m bytewax.run flows.dispatch` runs it."""
     settings = config.start(NAME)
+    shaping = settings.shaping  # before anything is taken: a file of the operator may be wrong
     process = FlowProcess(NAME, settings.data_dir, settings.log, settings.session)
     settling = Settling(process.log, spec(), process.numbers, process.suspects, owner=process.owner)
     writer = OutcomeWriter(settling)
@@ -103,7 +104,6 @@ def flow() -> Dataflow:
         on_free=bridge.on_free,
     )
     sites = Sites(settings.routes, resolver, bridge.arrive)
-    shaping = settings.shaping
     lanes = LanePorts(
         shape=partial(sites.shape, shaping),
         domain_bounds=shaping.of_domain,

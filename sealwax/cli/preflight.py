@@ -19,6 +19,7 @@ from sealwax.cli.child import LifeLock
 from sealwax.cli.output import say
 from sealwax.config import Address, Settings
 from sealwax.errors import ConfigurationError, OwnedElsewhereError, StorageFullError
+from sealwax.policy.rule_error import RuleError
 from sealwax.store.processes import NAMES, ProcessFiles
 
 _LOOK_EVERY_S = 0.1
@@ -59,6 +60,16 @@ def check_disk(data_dir: Path, least: int) -> None:
             f"the disk of {data_dir} is full ({free >> 20} MB free, at least "
             f"{least >> 20} MB are needed): free some room, or set SEALWAX_DATA_DIR"
         )
+
+
+def check_shaping(settings: Settings) -> None:
+    """Raises ConfigurationError where the operator's rules cannot be read."""
+    try:
+        _ = settings.shaping
+    except RuleError as error:
+        raise ConfigurationError(
+            f"SEALWAX_SHAPING: {error}; `sealwax check` says all that is wrong"
+        ) from error
 
 
 @contextmanager

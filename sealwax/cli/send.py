@@ -60,7 +60,8 @@ def send(  # noqa: PLR0913 - the flags of the command
         email_id = client.post("/v1/emails", {k: v for k, v in body.items() if v is not None})["id"]
         say(email_id)
         if not wait:
-            say(f"Its way: sealwax trace {email_id}")
+            if sys.stdout.isatty():  # a program wants the id alone
+                say(f"Its way: sealwax trace {email_id}")
             return
         if not _all_delivered(client, email_id):
             sys.exit(1)

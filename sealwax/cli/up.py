@@ -70,6 +70,7 @@ def run(
     Raises:
         SealwaxError: It may not start; nothing was started.
     """
+    preflight.check_shaping(settings)
     preflight.check_directory(settings.data_dir)
     preflight.check_disk(settings.data_dir, min(_LEAST_FREE_BYTES, settings.min_free_bytes))
     with preflight.only_supervisor(settings.data_dir):

@@ -44,6 +44,17 @@ def test_an_address_for_metrics_that_is_in_use_or_the_api_s(machine):
     nothing_started(machine)
 
 
+def test_rules_for_shaping_that_cannot_be_read(machine, tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text("[default]\nlimits = [{ connections = 0 }]\n")
+    refuses(
+        machine.run("up", SEALWAX_SHAPING=str(own)),
+        "SEALWAX_SHAPING: own.toml: default: connections must be a number from 1 on",
+        "`sealwax check`",
+    )
+    nothing_started(machine)
+
+
 def test_a_second_supervisor_names_the_first(machine):
     first = machine.start()
     first.wait_ready()
